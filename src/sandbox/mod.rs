@@ -1,1 +1,1 @@
-//! Sandbox.
+//! Provider simulators.

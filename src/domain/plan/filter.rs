@@ -1,0 +1,118 @@
+//! Drops the candidates that may not run, each for the first reason that holds.
+//!
+//! Why it exists: every exclusion is one line here and one sentence in EXPLAIN. Order: what cannot change by waiting
+//! (capability, policy) before what can (breaker, limits). To add one: a [`Reason`], a line here, a sentence there.
+
+use jiff::civil::Date;
+
+use super::super::catalog::{Catalog, Model, ModelIx};
+use super::super::request::{DataPolicy, GenerationRequest};
+use super::{Candidate, Gate, Reason, View};
+
+pub(super) fn reason(
+    candidate: &Candidate,
+    request: &GenerationRequest,
+    catalog: &Catalog,
+    view: &View,
+    today: Date,
+) -> Option<Reason> {
+    let model = catalog.model(candidate.model)?;
+    standing(candidate.model, model, request, catalog, today)
+        .or_else(|| capability(model, request))
+        .or_else(|| terms(candidate, request))
+        .or_else(|| upscaler(candidate, request, catalog, view, today))
+        .or_else(|| strictness(candidate, model, request))
+        .or_else(|| gate(candidate.model, view))
+}
+
+/// Whether the model may be used at all.
+fn standing(ix: ModelIx, model: &Model, request: &GenerationRequest, catalog: &Catalog, today: Date) -> Option<Reason> {
+    let provider = catalog.provider(model.provider)?;
+    let terms = &request.terms;
+    let outside = terms.only.as_ref().is_some_and(|only| !only.value.contains(&ix));
+    let excluded = terms.never.as_ref().is_some_and(|never| never.value.contains(&ix));
+    if request.pinned.is_some_and(|pinned| pinned != ix) {
+        Some(Reason::NotPinned)
+    } else if let Some(day) = model.retired.filter(|day| *day <= today) {
+        Some(Reason::Retired(day))
+    } else if model.off.is_some() {
+        Some(Reason::ModelOff)
+    } else if provider.off.is_some() {
+        Some(Reason::ProviderOff)
+    } else if outside || excluded {
+        Some(Reason::NotAllowed)
+    } else if request.ask.data_policy == DataPolicy::OnPrem && !provider.local {
+        Some(Reason::DataPolicy)
+    } else {
+        None
+    }
+}
+
+/// Whether the model can do what is asked.
+fn capability(model: &Model, request: &GenerationRequest) -> Option<Reason> {
+    let ask = &request.ask;
+    let too_long = |most: u32| ask.prompt.as_str().chars().count() > most as usize;
+    if ask.seed.is_some() && !model.seed {
+        Some(Reason::Seed)
+    } else if ask.negative_prompt.is_some() && !model.negative_prompt && !request.terms.drop_negative_prompt {
+        Some(Reason::NegativePrompt)
+    } else if model.formats.is_empty() {
+        Some(Reason::Format)
+    } else if model.max_prompt_chars.is_some_and(too_long) {
+        Some(Reason::PromptTooLong)
+    } else {
+        None
+    }
+}
+
+/// Floor, deadline and cap. A pinned model is the caller's own judgement of quality: its floor is not tested, its
+/// money and time are.
+fn terms(candidate: &Candidate, request: &GenerationRequest) -> Option<Reason> {
+    let terms = &request.terms;
+    if request.pinned.is_none() && candidate.accept.lower() < terms.floor.value {
+        Some(Reason::Floor)
+    } else if candidate.latency.p95 > terms.deadline.value {
+        Some(Reason::Deadline)
+    } else if terms.max_cost.as_ref().is_some_and(|cap| candidate.quote.worst > cap.value) {
+        Some(Reason::MaxCost)
+    } else {
+        None
+    }
+}
+
+fn upscaler(
+    candidate: &Candidate,
+    request: &GenerationRequest,
+    catalog: &Catalog,
+    view: &View,
+    today: Date,
+) -> Option<Reason> {
+    let (ix, _) = candidate.upscale?;
+    let model = catalog.model(ix)?;
+    let provider = catalog.provider(model.provider)?;
+    let gone = model.off.is_some() || provider.off.is_some() || model.retired.is_some_and(|day| day <= today);
+    let excluded = request.terms.never.as_ref().is_some_and(|never| never.value.contains(&ix));
+    if request.ask.data_policy == DataPolicy::OnPrem && !provider.local {
+        Some(Reason::DataPolicy)
+    } else if gone || excluded || gate(ix, view).is_some() {
+        Some(Reason::UpscalerUnavailable)
+    } else {
+        None
+    }
+}
+
+/// A strict request takes no resize and no dropped negative prompt.
+fn strictness(candidate: &Candidate, model: &Model, request: &GenerationRequest) -> Option<Reason> {
+    let ask = &request.ask;
+    let dropped = ask.negative_prompt.is_some() && !model.negative_prompt;
+    let other_size = candidate.resize.is_some() || (candidate.upscale.is_none() && candidate.native.size != ask.size);
+    (ask.strict && (dropped || other_size)).then_some(Reason::Strict)
+}
+
+fn gate(ix: ModelIx, view: &View) -> Option<Reason> {
+    match view.models.get(usize::from(ix.0))?.gate {
+        Gate::Open => None,
+        Gate::Broken(wait) => Some(Reason::BreakerOpen(wait)),
+        Gate::Spent(wait) => Some(Reason::QuotaSpent(wait)),
+    }
+}

@@ -1,0 +1,180 @@
+//! The query planner: enumerate, filter, rank, explain.
+//!
+//! Why it exists: this is the product. A request says how good the image must be; [`plan`] lists every way to make it,
+//! drops those that miss a term and ranks the rest by expected cost per accepted image, `J = (C + H) / P` (routing
+//! notes 4.5: C what the plan costs, H what showing it costs, P the probability of acceptance). What it refuses to
+//! know: who asks, and how a plan is run. The result is a pure function of request, catalog, view and date; EXPLAIN
+//! ([`explain`]) renders that result and decides nothing.
+//! To add a kind of plan: a branch in `enumerate.rs`. To add a filter: a [`Reason`] and its test in `filter.rs`.
+
+mod enumerate;
+pub mod explain;
+mod filter;
+mod size;
+
+use std::time::Duration;
+
+use jiff::civil::Date;
+
+use super::catalog::{Catalog, Latency, ModelIx};
+use super::image::Size;
+use super::quality::Posterior;
+use super::quote::Quote;
+use super::request::GenerationRequest;
+
+pub use size::Placed;
+
+/// What is known of the world at this moment, by model index.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// One for each model of the catalog, in its order.
+    pub models: Vec<ModelView>,
+}
+
+/// What is known of one model at this moment.
+#[derive(Clone, Copy, Debug)]
+pub struct ModelView {
+    /// Whether a call could be sent now.
+    pub gate: Gate,
+    /// Measured latency, or the policy's guess.
+    pub latency: Latency,
+    /// Acceptance for the request's task; meaningless for upscalers.
+    pub accept: Posterior,
+}
+
+/// Whether a call to a model could be sent now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gate {
+    /// Yes.
+    #[default]
+    Open,
+    /// The breaker refuses for this long.
+    Broken(Duration),
+    /// A limit has no room for this long.
+    Spent(Duration),
+}
+
+/// One way to make the image.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    /// The model that generates.
+    pub model: ModelIx,
+    /// The size at which it generates.
+    pub native: Placed,
+    /// The upscaler and the size that it gives.
+    pub upscale: Option<(ModelIx, Size)>,
+    /// The local resize or crop at the end, to this size.
+    pub resize: Option<Size>,
+    /// Calls of the generator: more than one when it makes fewer images a call than asked.
+    pub calls: u8,
+    /// Price of the whole plan.
+    pub quote: Quote,
+    /// Acceptance of the final image.
+    pub accept: Posterior,
+    /// Latency of the whole plan.
+    pub latency: Latency,
+    /// `J`: expected micro-dollars per accepted image; lower is better.
+    pub score: f64,
+    /// Why it may not run; `None` when it may.
+    pub reason: Option<Reason>,
+}
+
+/// Why a candidate may not run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reason {
+    /// The breaker refuses for this long.
+    BreakerOpen(Duration),
+    /// The provider is not marked local, and the request stays on the premises.
+    DataPolicy,
+    /// p95 latency is beyond the deadline.
+    Deadline,
+    /// The lower bound of acceptance is below the floor.
+    Floor,
+    /// The model sends none of the formats that we can serve.
+    Format,
+    /// The worst price is above the cap.
+    MaxCost,
+    /// The model takes no negative prompt, and the policy does not drop it.
+    NegativePrompt,
+    /// The request pins another model.
+    NotPinned,
+    /// The policy's terms name other models, or exclude this one.
+    NotAllowed,
+    /// The policy switches the model off.
+    ModelOff,
+    /// The prompt is longer than the model takes.
+    PromptTooLong,
+    /// The provider is off.
+    ProviderOff,
+    /// A limit has no room for this long.
+    QuotaSpent(Duration),
+    /// The provider no longer serves the model.
+    Retired(Date),
+    /// The model takes no seed, and the request gives one.
+    Seed,
+    /// No size of the model comes near the asked one.
+    Size,
+    /// The answer would need an adjustment, and the request is strict.
+    Strict,
+    /// The policy has no price for it.
+    UnknownPrice,
+    /// The upscaler is off, retired or broken.
+    UpscalerUnavailable,
+}
+
+/// Every candidate, and the order of those that may run.
+#[derive(Clone, Debug, Default)]
+pub struct Planned {
+    /// In the catalog's order.
+    pub candidates: Vec<Candidate>,
+    /// Indices of those without a reason against, cheapest per accepted image first.
+    pub ranked: Vec<u32>,
+}
+
+impl Planned {
+    /// The candidates that may run, best first.
+    pub fn feasible(&self) -> impl Iterator<Item = &Candidate> {
+        self.ranked.iter().filter_map(|&at| self.candidates.get(at as usize))
+    }
+
+    /// The best candidate.
+    pub fn best(&self) -> Option<&Candidate> {
+        self.feasible().next()
+    }
+
+    /// The shortest wait after which a candidate dropped only for a limit could run.
+    pub fn shortest_quota_wait(&self) -> Option<Duration> {
+        self.candidates
+            .iter()
+            .filter_map(|candidate| match candidate.reason {
+                Some(Reason::QuotaSpent(wait)) => Some(wait),
+                _ => None,
+            })
+            .min()
+    }
+}
+
+/// Plans `request`: every candidate with its numbers, and the feasible ones ranked by score, then latency, then name.
+pub fn plan(request: &GenerationRequest, catalog: &Catalog, view: &View, today: Date) -> Planned {
+    let mut candidates = enumerate::candidates(request, catalog, view, today);
+    for candidate in &mut candidates {
+        if candidate.reason.is_none() {
+            candidate.reason = filter::reason(candidate, request, catalog, view, today);
+        }
+    }
+    let ranked = rank(&candidates, catalog);
+    Planned { candidates, ranked }
+}
+
+fn rank(candidates: &[Candidate], catalog: &Catalog) -> Vec<u32> {
+    let name = |ix: ModelIx| catalog.model(ix).map(|model| &*model.id);
+    let mut ranked: Vec<(u32, &Candidate)> = (0u32..).zip(candidates).filter(|(_, c)| c.reason.is_none()).collect();
+    ranked.sort_unstable_by(|(_, a), (_, b)| {
+        a.score
+            .total_cmp(&b.score)
+            .then_with(|| a.latency.p50.cmp(&b.latency.p50))
+            .then_with(|| name(a.model).cmp(&name(b.model)))
+            .then_with(|| a.upscale.map(|(ix, _)| name(ix)).cmp(&b.upscale.map(|(ix, _)| name(ix))))
+    });
+    ranked.into_iter().map(|(at, _)| at).collect()
+}

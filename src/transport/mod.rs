@@ -1,0 +1,40 @@
+//! The only door outward: sends a [`Call`], returns a [`Reply`].
+//!
+//! Why it exists: sockets, TLS, credentials and the address guard in one room. What it refuses to know: what a reply
+//! means (dialects), what it costs (engine), whether to try again (domain). It repeats nothing and follows no redirect.
+
+mod secret;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::domain::fault::Fault;
+use crate::provider::{Call, Reply};
+
+pub use secret::Secret;
+
+/// A future of a port.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where a provider's calls go and with which credential.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// The provider's name, for faults.
+    pub provider: Arc<str>,
+    /// Scheme, host, port and path prefix, no slash at the end.
+    pub base_url: Arc<str>,
+    /// The credential, when the policy names one.
+    pub credential: Option<Secret>,
+}
+
+/// Sends calls.
+pub trait Transport: Send + Sync {
+    /// Sends `call` and reads the whole reply, until `deadline` at the latest. The fault says whether the provider may
+    /// have charged: `No` only when the request certainly did not reach it or does not buy ([`Stage::buys`]).
+    ///
+    /// [`Stage::buys`]: crate::provider::Stage::buys
+    fn send<'a>(&'a self, endpoint: &'a Endpoint, call: &'a Call, deadline: Instant) -> Boxed<'a, Result<Reply, Fault>>;
+}
