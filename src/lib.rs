@@ -1,5 +1,8 @@
 //! Tollgate.
 pub mod domain;
+pub mod engine;
 pub mod provider;
 pub mod sandbox;
+pub mod state;
+pub mod telemetry;
 pub mod transport;

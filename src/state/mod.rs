@@ -1,0 +1,173 @@
+//! What outlives a request: money, limits, flights, pictures. Each a port with its implementations.
+//!
+//! Why it exists: the engine asks for durability and coordination without knowing who gives it. What it refuses to
+//! know: requests and plans. To add an implementation: a file beside the others, and a line in `tests/state.rs`, which
+//! runs one suite over all.
+
+pub mod flights;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::domain::image::Format;
+use crate::domain::ledger::{Attempt, Closing, Opening};
+use crate::domain::money::Money;
+use crate::domain::quota::Limit;
+use crate::transport::Boxed;
+
+/// The books.
+pub trait Ledger: Send + Sync {
+    /// Writes a generation with its reservation and its first attempts. When this returns `Ok`, they are durable and the
+    /// calls may be sent.
+    fn open(&self, opening: Opening) -> Boxed<'_, Result<(), LedgerFault>>;
+
+    /// Writes further attempts of an open generation, durable on return.
+    fn hold(&self, id: Arc<str>, attempts: Vec<Attempt>) -> Boxed<'_, Result<(), LedgerFault>>;
+
+    /// Writes a generation's end: what was charged, what is in doubt; the rest is free.
+    fn close(&self, closing: Closing) -> Boxed<'_, Result<(), LedgerFault>>;
+
+    /// Like [`Ledger::close`], without waiting: for a reservation dropped by a panic or a shutdown.
+    fn abandon(&self, closing: Closing);
+
+    /// A generation by id.
+    fn show(&self, id: &str) -> Boxed<'_, Result<Option<Record>, LedgerFault>>;
+
+    /// Sums by `by` since then, the largest first.
+    fn spend(&self, by: SpendBy, since: Timestamp) -> Boxed<'_, Result<Vec<SpendRow>, LedgerFault>>;
+}
+
+/// A generation as the ledger keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// As it was opened.
+    pub opening: Opening,
+    /// As it was closed; `None` while it runs.
+    pub closing: Option<Closing>,
+}
+
+/// How `spend` groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpendBy {
+    /// By UTC day.
+    Day,
+    /// By key name.
+    Key,
+    /// By model of the attempt.
+    Model,
+    /// By task.
+    Task,
+}
+
+/// One sum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpendRow {
+    /// The model, task, day (`2026-11-22`) or key.
+    pub group: String,
+    /// Generations.
+    pub generations: u64,
+    /// Images answered.
+    pub images: u64,
+    /// Charged.
+    pub settled: Money,
+    /// In doubt.
+    pub ambiguous: Money,
+}
+
+/// Why the ledger did not do it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerFault {
+    /// It cannot be written or read now.
+    Unavailable(String),
+    /// No such generation, or it is closed already.
+    NotOpen(String),
+}
+
+impl fmt::Display for LedgerFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable(why) => write!(f, "the ledger is unavailable: {why}"),
+            Self::NotOpen(id) => write!(f, "generation {id} is not open"),
+        }
+    }
+}
+
+impl std::error::Error for LedgerFault {}
+
+/// Pictures by content hash.
+pub trait Images: Send + Sync {
+    /// Stores a picture under `sha256` (lower-case hex of its bytes), which the caller has computed. Storing the same
+    /// picture twice is one picture.
+    fn put<'a>(&'a self, sha256: &'a str, format: Format, bytes: Bytes) -> Boxed<'a, Result<(), ImagesFault>>;
+
+    /// The picture of that hash and format, verified against the hash; `None` when there is none.
+    fn get<'a>(&'a self, sha256: &'a str, format: Format) -> Boxed<'a, Result<Option<Bytes>, ImagesFault>>;
+}
+
+/// Why a picture could not be stored or read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImagesFault(pub String);
+
+impl fmt::Display for ImagesFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the image store failed: {}", self.0)
+    }
+}
+
+impl std::error::Error for ImagesFault {}
+
+/// What a call wants of a provider's limits.
+#[derive(Clone, Debug)]
+pub struct Draw<'a> {
+    /// The provider's name, or the model's id for a model's own limits: the bucket's identity, so that a bucket keeps
+    /// its state over a reload.
+    pub owner: &'a str,
+    /// The limits of that owner.
+    pub limits: &'a [Limit],
+}
+
+/// Provider limits, all of a call's or none.
+pub trait Limits: Send + Sync {
+    /// Draws for a call that makes `images` images from every limit of every owner, or from none. The permit gives calls
+    /// in flight back when dropped; units of a window are spent.
+    fn draw<'a>(&'a self, draws: &'a [Draw<'a>], images: u8, now: Timestamp) -> Boxed<'a, Result<Permit, Wait>>;
+
+    /// How long until [`Limits::draw`] of one image would succeed; zero when it would now. Draws nothing, waits for
+    /// nothing.
+    fn wait(&self, draws: &[Draw<'_>], now: Timestamp) -> Duration;
+
+    /// Units left in each limit of an owner: `(name, left, capacity)`.
+    fn left(&self, draw: &Draw<'_>, now: Timestamp) -> Vec<(Arc<str>, u32, u32)>;
+
+    /// The provider told us to stay away for this long.
+    fn penalise(&self, owner: &str, wait: Duration, now: Timestamp);
+}
+
+/// Leave to make one call; calls in flight are given back when it drops.
+pub struct Permit(#[expect(dead_code, reason = "held for its drop")] Option<Box<dyn std::any::Any + Send + Sync>>);
+
+impl Permit {
+    /// A permit that gives `held` back when it drops.
+    pub fn holding(held: impl std::any::Any + Send + Sync) -> Self {
+        Self(Some(Box::new(held)))
+    }
+
+    /// A permit that holds nothing.
+    pub const fn free() -> Self {
+        Self(None)
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Permit")
+    }
+}
+
+/// No room: try again after this long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait(pub Duration);
