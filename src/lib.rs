@@ -1,6 +1,5 @@
 //! Tollgate.
 pub mod domain;
-pub mod engine;
 pub mod provider;
 pub mod sandbox;
 pub mod state;
