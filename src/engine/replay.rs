@@ -12,15 +12,12 @@ use super::served::{Expected, How, Served, ServedImage, Timings};
 use super::{Engine, Inbound};
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::image::{Format, Size};
-use crate::domain::ledger::{Attempt, Claim, Sums};
+use crate::domain::ledger::{Attempt, CLAIM_LIFE, Claim, Sums};
 use crate::domain::money::Money;
 use crate::domain::plan::explain::StepLine;
 use crate::domain::refusal::{Doubt, Refusal};
 use crate::state::Record;
 use crate::telemetry::clock;
-
-/// How long a key is remembered.
-pub(super) const REMEMBERED: Duration = Duration::from_hours(24);
 
 /// The claim of a request that carries a key.
 pub(super) fn claim(tenant: &str, inbound: &Inbound, fingerprint: Fingerprint) -> Option<Claim> {
@@ -31,7 +28,7 @@ pub(super) fn claim(tenant: &str, inbound: &Inbound, fingerprint: Fingerprint) -
 impl Engine {
     /// What the claim has bought: `None` when it is free to buy.
     pub(super) async fn recall(&self, claim: &Claim) -> Result<Option<Served>, Refusal> {
-        let since = clock::now().checked_sub(REMEMBERED).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let since = clock::now().checked_sub(CLAIM_LIFE).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         let recalled = self.ledger.recall(&claim.scope, since).await;
         let record = recalled.map_err(|fault| {
             self.telemetry.ledger_error("recall", &fault);

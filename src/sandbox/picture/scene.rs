@@ -28,16 +28,8 @@ const PALETTES: [[u32; 5]; 12] = [
 ];
 
 /// A scene of `width` by `height`; `mood` is the prompt's, `hand` also the model's and the seed's.
-pub(super) fn paint(
-    style: Style,
-    mood: &mut StdRng,
-    hand: &mut StdRng,
-    width: u32,
-    height: u32,
-) -> Option<RgbImage> {
-    let palette = PALETTES
-        .get(mood.random_range(0..PALETTES.len()))?
-        .map(colour);
+pub(super) fn paint(style: Style, mood: &mut StdRng, hand: &mut StdRng, width: u32, height: u32) -> Option<RgbImage> {
+    let palette = PALETTES.get(mood.random_range(0..PALETTES.len()))?.map(colour);
     let mut canvas = Canvas::new(width, height);
     match style {
         Style::Hills => hills(&mut canvas, palette, hand),
@@ -53,33 +45,13 @@ pub(super) fn paint(
 fn hills(canvas: &mut Canvas, [deep, sky, light, land, dark]: [Colour; 5], hand: &mut StdRng) {
     let horizon = hand.random_range(0.45..0.62);
     canvas.sky(deep, sky, light, horizon);
-    let (x, y) = (
-        hand.random_range(0.2..0.8),
-        horizon - hand.random_range(0.02..0.2),
-    );
+    let (x, y) = (hand.random_range(0.2..0.8), horizon - hand.random_range(0.02..0.2));
     canvas.disc(x, y, 0.55, 1.0, mix(light, WHITE, 0.4), 0.55);
-    canvas.disc(
-        x,
-        y,
-        hand.random_range(0.06..0.11),
-        0.06,
-        mix(light, WHITE, 0.7),
-        0.95,
-    );
+    canvas.disc(x, y, hand.random_range(0.06..0.11), 0.06, mix(light, WHITE, 0.7), 0.95);
     for layer in 0..5_u8 {
         let depth = f32::from(layer) / 4.0;
-        let ridge = canvas.ridge(
-            hand,
-            horizon + depth * 0.36,
-            0.035 + depth * 0.03,
-            1.2 + depth,
-            false,
-        );
-        let tone = mix(
-            mix(light, land, 0.25 + depth),
-            dark,
-            (depth - 0.35).max(0.0) * 1.3,
-        );
+        let ridge = canvas.ridge(hand, horizon + depth * 0.36, 0.035 + depth * 0.03, 1.2 + depth, false);
+        let tone = mix(mix(light, land, 0.25 + depth), dark, (depth - 0.35).max(0.0) * 1.3);
         canvas.land(&ridge, tone, mix(tone, light, 0.38 * (1.0 - depth)), 0.22);
     }
 }
@@ -87,26 +59,13 @@ fn hills(canvas: &mut Canvas, [deep, sky, light, land, dark]: [Colour; 5], hand:
 /// A night street out of focus: discs of light over a gradient.
 fn lights(canvas: &mut Canvas, [deep, sky, light, land, dark]: [Colour; 5], hand: &mut StdRng) {
     canvas.sky(dark, mix(deep, dark, 0.45), mix(sky, deep, 0.4), 1.0);
-    canvas.disc(
-        hand.random_range(0.2..0.8),
-        hand.random_range(0.3..0.9),
-        0.8,
-        1.0,
-        sky,
-        0.5,
-    );
+    canvas.disc(hand.random_range(0.2..0.8), hand.random_range(0.3..0.9), 0.8, 1.0, sky, 0.5);
     for size in [0.17, 0.11, 0.07, 0.04] {
         for _ in 0..9 {
             let tint = [light, land, sky, mix(light, WHITE, 0.5)];
-            let tint = tint
-                .get(hand.random_range(0..tint.len()))
-                .copied()
-                .unwrap_or(light);
+            let tint = tint.get(hand.random_range(0..tint.len())).copied().unwrap_or(light);
             let radius = size * hand.random_range(0.7..1.2_f32);
-            let (x, y) = (
-                hand.random_range(-0.05..1.05),
-                hand.random_range(0.05..1.0_f32).powf(0.8),
-            );
+            let (x, y) = (hand.random_range(-0.05..1.05), hand.random_range(0.05..1.0_f32).powf(0.8));
             canvas.disc(x, y, radius, 0.10, tint, hand.random_range(0.12..0.42));
             canvas.ring(x, y, radius, mix(tint, WHITE, 0.5), 0.18);
         }
@@ -116,34 +75,15 @@ fn lights(canvas: &mut Canvas, [deep, sky, light, land, dark]: [Colour; 5], hand
 /// A printed poster: rays from behind a great disc over flat land.
 fn poster(canvas: &mut Canvas, [deep, sky, light, land, dark]: [Colour; 5], hand: &mut StdRng) {
     let (x, y) = (hand.random_range(0.38..0.62), hand.random_range(0.48..0.64));
-    canvas.rays(
-        x,
-        y,
-        hand.random_range(9..17),
-        mix(sky, light, 0.35),
-        mix(light, WHITE, 0.25),
-        deep,
-    );
+    canvas.rays(x, y, hand.random_range(9..17), mix(sky, light, 0.35), mix(light, WHITE, 0.25), deep);
     let radius = hand.random_range(0.24..0.32);
     canvas.disc(x, y, radius + 0.035, 0.01, mix(light, WHITE, 0.6), 1.0);
     canvas.disc(x, y, radius, 0.01, land, 1.0);
-    canvas.disc(
-        x,
-        y + radius * 0.35,
-        radius * 1.02,
-        0.9,
-        mix(land, light, 0.5),
-        0.35,
-    );
+    canvas.disc(x, y + radius * 0.35, radius * 1.02, 0.9, mix(land, light, 0.5), 0.35);
     for layer in 0..3_u8 {
         let depth = f32::from(layer) / 2.0;
         let ridge = canvas.ridge(hand, 0.74 + depth * 0.12, 0.03, 0.9 + depth * 0.6, false);
-        canvas.land(
-            &ridge,
-            mix(mix(deep, land, 0.3), dark, 0.35 + depth * 0.6),
-            dark,
-            0.9,
-        );
+        canvas.land(&ridge, mix(mix(deep, land, 0.3), dark, 0.35 + depth * 0.6), dark, 0.9);
     }
 }
 
@@ -155,10 +95,7 @@ fn ribbons(canvas: &mut Canvas, [deep, sky, light, land, dark]: [Colour; 5], han
     for layer in 0..9_u8 {
         let depth = f32::from(layer) / 8.0;
         let ridge = canvas.ridge(hand, 0.16 + depth * 0.80, swing, 0.8 + depth * 0.5, false);
-        let tone = along(
-            &stops,
-            (depth * 0.92 + hand.random_range(-0.04..0.08)).clamp(0.0, 1.0),
-        );
+        let tone = along(&stops, (depth * 0.92 + hand.random_range(-0.04..0.08)).clamp(0.0, 1.0));
         canvas.land(&ridge, mix(tone, WHITE, 0.22), mix(tone, dark, 0.35), 0.16);
     }
 }
@@ -166,43 +103,18 @@ fn ribbons(canvas: &mut Canvas, [deep, sky, light, land, dark]: [Colour; 5], han
 /// Mountains at night: stars, a moon, ridge behind ridge in the haze.
 fn peaks(canvas: &mut Canvas, [deep, sky, light, land, dark]: [Colour; 5], hand: &mut StdRng) {
     let horizon = hand.random_range(0.50..0.62);
-    canvas.sky(
-        mix(deep, dark, 0.65),
-        mix(deep, sky, 0.3),
-        mix(sky, light, 0.55),
-        horizon,
-    );
+    canvas.sky(mix(deep, dark, 0.65), mix(deep, sky, 0.3), mix(sky, light, 0.55), horizon);
     for _ in 0..90 {
-        let (x, y) = (
-            hand.random_range(0.0..1.0),
-            hand.random_range(0.0..1.0_f32).powi(2) * horizon,
-        );
-        canvas.disc(
-            x,
-            y,
-            hand.random_range(0.003..0.0065),
-            1.0,
-            WHITE,
-            hand.random_range(0.3..1.0),
-        );
+        let (x, y) = (hand.random_range(0.0..1.0), hand.random_range(0.0..1.0_f32).powi(2) * horizon);
+        canvas.disc(x, y, hand.random_range(0.003..0.0065), 1.0, WHITE, hand.random_range(0.3..1.0));
     }
     let (x, y) = (hand.random_range(0.15..0.85), hand.random_range(0.12..0.3));
     canvas.disc(x, y, 0.30, 1.0, mix(light, WHITE, 0.4), 0.35);
     canvas.disc(x, y, 0.065, 0.05, mix(light, WHITE, 0.75), 1.0);
     for layer in 0..5_u8 {
         let depth = f32::from(layer) / 4.0;
-        let ridge = canvas.ridge(
-            hand,
-            horizon + depth * 0.34,
-            0.12 - depth * 0.05,
-            0.55 + depth * 0.35,
-            true,
-        );
-        let tone = mix(
-            mix(mix(sky, light, 0.4), land, 0.25 + depth * 0.6),
-            dark,
-            depth * 0.85,
-        );
+        let ridge = canvas.ridge(hand, horizon + depth * 0.34, 0.12 - depth * 0.05, 0.55 + depth * 0.35, true);
+        let tone = mix(mix(mix(sky, light, 0.4), land, 0.25 + depth * 0.6), dark, depth * 0.85);
         canvas.land(&ridge, tone, mix(tone, light, 0.30 * (1.0 - depth)), 0.28);
     }
 }
@@ -221,12 +133,7 @@ impl Canvas {
     fn new(width: u32, height: u32) -> Self {
         let (width, height) = (width as usize, height as usize);
         let unit = ((width * height) as f32).sqrt();
-        Self {
-            width,
-            height,
-            unit,
-            pixels: vec![[0.0; 3]; width * height],
-        }
+        Self { width, height, unit, pixels: vec![[0.0; 3]; width * height] }
     }
 
     /// A vertical gradient in two spans; the second ends at `horizon`.
@@ -239,33 +146,18 @@ impl Canvas {
     }
 
     /// The height of a skyline in each column, in pixels from the top.
-    fn ridge(
-        &self,
-        hand: &mut StdRng,
-        base: f32,
-        swing: f32,
-        waves: f32,
-        jagged: bool,
-    ) -> Vec<f32> {
+    fn ridge(&self, hand: &mut StdRng, base: f32, swing: f32, waves: f32, jagged: bool) -> Vec<f32> {
         let octaves: [(f32, f32, f32); 4] = std::array::from_fn(|octave| {
             let fold = 2.1_f32.powi(i32::try_from(octave).unwrap_or_default());
             let phase = hand.random_range(0.0..std::f32::consts::TAU);
-            (
-                waves * fold * hand.random_range(0.8..1.25),
-                phase,
-                if jagged { 0.42_f32 } else { 0.36 }.powf(fold.log2()),
-            )
+            (waves * fold * hand.random_range(0.8..1.25), phase, if jagged { 0.42_f32 } else { 0.36 }.powf(fold.log2()))
         });
         let height = self.height as f32;
         let column = |x: usize| {
             let x = x as f32 / self.unit * std::f32::consts::TAU;
             let swings = octaves.iter().map(|(wave, phase, size)| {
                 let swing = (x * wave + phase).sin();
-                size * if jagged {
-                    1.0 - 2.0 * swing.abs()
-                } else {
-                    swing
-                }
+                size * if jagged { 1.0 - 2.0 * swing.abs() } else { swing }
             });
             (base - swing * swings.sum::<f32>()) * height
         };
@@ -279,26 +171,13 @@ impl Canvas {
         let from = whole(highest);
         // A steep edge is crossed slowly going down: its distance is measured at a right angle, so that it is smooth.
         let next = ridge.iter().skip(1).chain(ridge.last());
-        let slopes: Vec<f32> = ridge
-            .iter()
-            .zip(next)
-            .map(|(here, next)| 1.0 / (here - next).hypot(1.0))
-            .collect();
-        for (y, row) in self
-            .pixels
-            .chunks_exact_mut(self.width)
-            .enumerate()
-            .skip(from)
-        {
+        let slopes: Vec<f32> = ridge.iter().zip(next).map(|(here, next)| 1.0 / (here - next).hypot(1.0)).collect();
+        for (y, row) in self.pixels.chunks_exact_mut(self.width).enumerate().skip(from) {
             for ((pixel, ridge), slope) in row.iter_mut().zip(ridge).zip(&slopes) {
                 let below = (y as f32 - ridge) * slope;
                 if below > -0.5 {
                     let shade = mix(tone, foot, (below / reach).clamp(0.0, 1.0));
-                    *pixel = if below >= 0.5 {
-                        shade
-                    } else {
-                        mix(*pixel, shade, below + 0.5)
-                    };
+                    *pixel = if below >= 0.5 { shade } else { mix(*pixel, shade, below + 0.5) };
                 }
             }
         }
@@ -336,11 +215,7 @@ impl Canvas {
                 let at = (dy.atan2(dx) * turns).rem_euclid(2.0);
                 // How far inside its wedge, in pixels, so that the edges are even at any distance.
                 let inside = (at.rem_euclid(1.0) - 0.5).abs().mul_add(-1.0, 0.5) * distance / turns;
-                let side = if at < 1.0 {
-                    0.5 + inside.min(0.5)
-                } else {
-                    0.5 - inside.min(0.5)
-                };
+                let side = if at < 1.0 { 0.5 + inside.min(0.5) } else { 0.5 - inside.min(0.5) };
                 *pixel = mix(mix(even, odd, side), rim, (distance / unit * 0.75).min(0.6));
             }
         }
@@ -350,12 +225,7 @@ impl Canvas {
         let (x, y) = (x * self.width as f32, y * self.height as f32);
         let (top, bottom) = (whole(y - reach), whole(y + reach + 1.0).min(self.height));
         let (left, right) = (whole(x - reach), whole(x + reach + 1.0).min(self.width));
-        let rows = self
-            .pixels
-            .chunks_exact_mut(self.width)
-            .enumerate()
-            .take(bottom)
-            .skip(top);
+        let rows = self.pixels.chunks_exact_mut(self.width).enumerate().take(bottom).skip(top);
         for (row, pixels) in rows {
             let dy = row as f32 - y;
             for (column, pixel) in pixels.iter_mut().enumerate().take(right).skip(left) {
@@ -373,11 +243,7 @@ impl Canvas {
         for [red, green, blue] in self.pixels {
             bytes.extend([byte(red), byte(green), byte(blue)]);
         }
-        RgbImage::from_raw(
-            u32::try_from(self.width).ok()?,
-            u32::try_from(self.height).ok()?,
-            bytes,
-        )
+        RgbImage::from_raw(u32::try_from(self.width).ok()?, u32::try_from(self.height).ok()?, bytes)
     }
 }
 
@@ -401,20 +267,12 @@ fn colour(hex: u32) -> Colour {
     [red, green, blue].map(|part| f32::from(part) / 255.0)
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a float cast saturates, which clips"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates, which clips")]
 fn whole(value: f32) -> usize {
     value as usize
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a float cast saturates, which clips"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates, which clips")]
 fn byte(value: f32) -> u8 {
     ((value * 255.0) as u8).min(BRIGHTEST)
 }

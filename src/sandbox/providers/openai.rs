@@ -59,16 +59,11 @@ struct Ask {
 
 impl OpenAi {
     pub(super) fn new() -> Self {
-        Self {
-            limit: Window::new(IMAGES_PER_MINUTE, Duration::from_secs(60), Duration::ZERO),
-        }
+        Self { limit: Window::new(IMAGES_PER_MINUTE, Duration::from_secs(60), Duration::ZERO) }
     }
 
     async fn route(&self, visit: &mut Visit<'_>) -> Result<Answer, Answer> {
-        let request = format!(
-            "req_{}",
-            visit.world.draw_id().get(..32).unwrap_or_default()
-        );
+        let request = format!("req_{}", visit.world.draw_id().get(..32).unwrap_or_default());
         let began = visit.arrived();
         let answer = match (visit.call.method.as_str(), visit.call.path.as_str()) {
             ("POST", "/v1/images/generations") => self.generate(visit, &request).await,
@@ -83,10 +78,7 @@ impl OpenAi {
                 .with("x-request-id", request.clone())
                 .with("openai-organization", "org-5bXqTjK2")
                 .with("openai-version", "2020-10-01")
-                .with(
-                    "openai-processing-ms",
-                    began.elapsed().as_millis().to_string(),
-                )
+                .with("openai-processing-ms", began.elapsed().as_millis().to_string())
         };
         answer.map(sign).map_err(sign)
     }
@@ -102,10 +94,7 @@ impl OpenAi {
         if key == "sk-broke" {
             return Err(out_of_quota());
         }
-        let admitted = self
-            .limit
-            .admit(&key, ask.images, visit.arrived())
-            .map_err(throttled)?;
+        let admitted = self.limit.admit(&key, ask.images, visit.arrived()).map_err(throttled)?;
         match screen(&ask.prompt) {
             Screening::Refused => return Err(blocked("input", request)),
             Screening::Filtered => {
@@ -116,9 +105,7 @@ impl OpenAi {
         }
         let (text, made) = (text_tokens(&ask.prompt), ask.tokens * u64::from(ask.images));
         let world = visit.world;
-        let orders: Vec<Order> = (0..ask.images)
-            .map(|_| ask.order(world.draw_seed(1 << 32)))
-            .collect();
+        let orders: Vec<Order> = (0..ask.images).map(|_| ask.order(world.draw_seed(1 << 32))).collect();
         let work = async {
             let mut pictures = Vec::new();
             for order in &orders {
@@ -126,13 +113,8 @@ impl OpenAi {
             }
             pictures
         };
-        let pictures = visit
-            .work(ask.model, ask.model.price.cost(1, text, 0, made), work)
-            .await;
-        Ok(limits(
-            ask.answer(world.clock.unix(), text, made, &pictures),
-            admitted,
-        ))
+        let pictures = visit.work(ask.model, ask.model.price.cost(1, text, 0, made), work).await;
+        Ok(limits(ask.answer(world.clock.unix(), text, made, &pictures), admitted))
     }
 }
 
@@ -162,10 +144,7 @@ impl Ask {
         });
         if !self.stream {
             body["created"] = json!(created);
-            body["data"] = pictures
-                .iter()
-                .map(|_| json!({ "b64_json": PICTURE }))
-                .collect();
+            body["data"] = pictures.iter().map(|_| json!({ "b64_json": PICTURE })).collect();
             return Answer::json_with_pictures(200, &body, pictures);
         }
         body["type"] = json!("image_generation.completed");
@@ -195,40 +174,15 @@ impl Provider for OpenAi {
     fn error(&self, status: u16) -> Answer {
         let kind = "invalid_request_error";
         match status {
-            400 => problem(
-                400,
-                kind,
-                "Billing hard limit has been reached",
-                None,
-                Some("billing_hard_limit_reached"),
-            ),
-            401 => problem(
-                401,
-                kind,
-                "Incorrect API key provided.",
-                None,
-                Some("invalid_api_key"),
-            ),
+            400 => problem(400, kind, "Billing hard limit has been reached", None, Some("billing_hard_limit_reached")),
+            401 => problem(401, kind, "Incorrect API key provided.", None, Some("invalid_api_key")),
             402 => out_of_quota(),
-            403 => problem(
-                403,
-                kind,
-                "Your organization must be verified to use the model `gpt-image-2`.",
-                None,
-                None,
-            ),
+            403 => problem(403, kind, "Your organization must be verified to use the model `gpt-image-2`.", None, None),
             404 => retired("gpt-image-1"),
-            429 => throttled(Refused {
-                wait: Duration::from_millis(12_480),
-                used: IMAGES_PER_MINUTE,
-            }),
-            503 => problem(
-                503,
-                "server_error",
-                "The server is currently overloaded. Please try again later.",
-                None,
-                None,
-            ),
+            429 => throttled(Refused { wait: Duration::from_millis(12_480), used: IMAGES_PER_MINUTE }),
+            503 => {
+                problem(503, "server_error", "The server is currently overloaded. Please try again later.", None, None)
+            }
             other => problem(
                 other,
                 "server_error",
@@ -244,50 +198,23 @@ impl Provider for OpenAi {
     }
 }
 
-fn problem(
-    status: u16,
-    kind: &str,
-    message: &str,
-    param: Option<&str>,
-    code: Option<&str>,
-) -> Answer {
-    Answer::json(
-        status,
-        &json!({ "error": { "message": message, "type": kind, "param": param, "code": code } }),
-    )
+fn problem(status: u16, kind: &str, message: &str, param: Option<&str>, code: Option<&str>) -> Answer {
+    Answer::json(status, &json!({ "error": { "message": message, "type": kind, "param": param, "code": code } }))
 }
 
 fn bad(param: &str, code: &str, message: &str) -> Answer {
-    problem(
-        400,
-        "invalid_request_error",
-        message,
-        Some(param),
-        Some(code),
-    )
+    problem(400, "invalid_request_error", message, Some(param), Some(code))
 }
 
 fn retired(name: &str) -> Answer {
     let message = format!("The model '{name}' does not exist or you do not have access to it.");
-    problem(
-        404,
-        "invalid_request_error",
-        &message,
-        None,
-        Some("model_not_found"),
-    )
+    problem(404, "invalid_request_error", &message, None, Some("model_not_found"))
 }
 
 fn out_of_quota() -> Answer {
     let message = "You exceeded your current quota, please check your plan and billing details. For more information \
                    on this error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors.";
-    problem(
-        429,
-        "insufficient_quota",
-        message,
-        None,
-        Some("insufficient_quota"),
-    )
+    problem(429, "insufficient_quota", message, None, Some("insufficient_quota"))
 }
 
 fn throttled(refused: Refused) -> Answer {
@@ -299,25 +226,10 @@ fn throttled(refused: Refused) -> Answer {
         wait.as_secs(),
         wait.subsec_millis()
     );
-    let answer = problem(
-        429,
-        "rate_limit_exceeded",
-        &message,
-        None,
-        Some("rate_limit_exceeded"),
-    );
-    limits(
-        answer,
-        Admitted {
-            remaining: 0,
-            reset: wait,
-        },
-    )
-    .with(
-        "retry-after",
-        (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).to_string(),
-    )
-    .with("retry-after-ms", wait.as_millis().to_string())
+    let answer = problem(429, "rate_limit_exceeded", &message, None, Some("rate_limit_exceeded"));
+    limits(answer, Admitted { remaining: 0, reset: wait })
+        .with("retry-after", (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).to_string())
+        .with("retry-after-ms", wait.as_millis().to_string())
 }
 
 fn blocked(stage: &str, request: &str) -> Answer {
@@ -337,14 +249,8 @@ fn blocked(stage: &str, request: &str) -> Answer {
 fn limits(answer: Answer, admitted: Admitted) -> Answer {
     answer
         .with("x-ratelimit-limit-requests", IMAGES_PER_MINUTE.to_string())
-        .with(
-            "x-ratelimit-remaining-requests",
-            admitted.remaining.to_string(),
-        )
-        .with(
-            "x-ratelimit-reset-requests",
-            format!("{}s", admitted.reset.as_secs().max(1)),
-        )
+        .with("x-ratelimit-remaining-requests", admitted.remaining.to_string())
+        .with("x-ratelimit-reset-requests", format!("{}s", admitted.reset.as_secs().max(1)))
         .with("x-ratelimit-limit-tokens", "8000000")
         .with("x-ratelimit-remaining-tokens", "7990000")
         .with("x-ratelimit-reset-tokens", "1s")
@@ -363,13 +269,7 @@ fn authenticate(visit: &mut Visit<'_>) -> Result<String, Answer> {
             "Incorrect API key provided: {}. You can find your API key at https://platform.openai.com/account/api-keys.",
             masked(&key)
         );
-        return Err(problem(
-            401,
-            "invalid_request_error",
-            &message,
-            None,
-            Some("invalid_api_key"),
-        ));
+        return Err(problem(401, "invalid_request_error", &message, None, Some("invalid_api_key")));
     }
     Ok(key)
 }
@@ -386,55 +286,23 @@ fn models() -> Answer {
 }
 
 fn ask(body: &Value) -> Result<Ask, Answer> {
-    let fields = body
-        .as_object()
-        .ok_or_else(|| bad("body", "invalid_type", "The body must be a JSON object."))?;
-    if let Some(unknown) = fields
-        .keys()
-        .find(|key| !PARAMETERS.contains(&key.as_str()))
-    {
-        return Err(bad(
-            unknown,
-            "unknown_parameter",
-            &format!("Unknown parameter: '{unknown}'."),
-        ));
+    let fields = body.as_object().ok_or_else(|| bad("body", "invalid_type", "The body must be a JSON object."))?;
+    if let Some(unknown) = fields.keys().find(|key| !PARAMETERS.contains(&key.as_str())) {
+        return Err(bad(unknown, "unknown_parameter", &format!("Unknown parameter: '{unknown}'.")));
     }
     let name = body.get("model").and_then(Value::as_str);
-    let name = name.ok_or_else(|| {
-        bad(
-            "model",
-            "missing_required_parameter",
-            "Missing required parameter: 'model'.",
-        )
-    })?;
+    let name =
+        name.ok_or_else(|| bad("model", "missing_required_parameter", "Missing required parameter: 'model'."))?;
     let family = family(name).ok_or_else(|| retired(name))?;
-    let prompt = body
-        .get("prompt")
-        .and_then(Value::as_str)
-        .filter(|prompt| !prompt.is_empty());
-    let prompt = prompt.ok_or_else(|| {
-        bad(
-            "prompt",
-            "missing_required_parameter",
-            "Missing required parameter: 'prompt'.",
-        )
-    })?;
+    let prompt = body.get("prompt").and_then(Value::as_str).filter(|prompt| !prompt.is_empty());
+    let prompt =
+        prompt.ok_or_else(|| bad("prompt", "missing_required_parameter", "Missing required parameter: 'prompt'."))?;
     if prompt.chars().count() > 32_000 {
-        let message =
-            "Invalid 'prompt': string too long. Expected a string with maximum length 32000.";
+        let message = "Invalid 'prompt': string too long. Expected a string with maximum length 32000.";
         return Err(bad("prompt", "string_above_max_length", message));
     }
-    let images = body
-        .get("n")
-        .map_or(Some(1), Value::as_u64)
-        .filter(|n| (1..=10).contains(n));
-    let images = images.ok_or_else(|| {
-        bad(
-            "n",
-            "integer_out_of_range",
-            "Invalid 'n': must be between 1 and 10.",
-        )
-    })?;
+    let images = body.get("n").map_or(Some(1), Value::as_u64).filter(|n| (1..=10).contains(n));
+    let images = images.ok_or_else(|| bad("n", "integer_out_of_range", "Invalid 'n': must be between 1 and 10."))?;
     let (quality, model) = tier(body, family)?;
     let (width, height) = side_rules(one_of(body, "size", &[])?.unwrap_or("auto"), family)
         .map_err(|message| bad("size", "invalid_value", &message))?;
@@ -463,16 +331,9 @@ fn tier(body: &Value, family: Family) -> Result<(String, &'static Model), Answer
         Family::Gpt15 | Family::Gpt2 => &["low", "medium", "high", "auto"],
         Family::Flare25 | Family::Flare26 => &["low", "medium", "high", "xhigh", "max", "auto"],
     };
-    let quality = one_of(body, "quality", known)?
-        .filter(|quality| *quality != "auto")
-        .unwrap_or("high");
-    let tier = if matches!(quality, "low" | "medium") {
-        quality
-    } else {
-        "high"
-    };
-    let model =
-        model(&format!("openai/{}-{tier}", family.name())).ok_or_else(|| retired(family.name()))?;
+    let quality = one_of(body, "quality", known)?.filter(|quality| *quality != "auto").unwrap_or("high");
+    let tier = if matches!(quality, "low" | "medium") { quality } else { "high" };
+    let model = model(&format!("openai/{}-{tier}", family.name())).ok_or_else(|| retired(family.name()))?;
     Ok((quality.to_owned(), model))
 }
 
@@ -481,15 +342,10 @@ fn one_of<'a>(body: &'a Value, name: &str, values: &[&str]) -> Result<Option<&'a
     let Some(value) = body.get(name).filter(|value| !value.is_null()) else {
         return Ok(None);
     };
-    let text = value
-        .as_str()
-        .filter(|text| values.is_empty() || values.contains(text));
+    let text = value.as_str().filter(|text| values.is_empty() || values.contains(text));
     text.map(Some).ok_or_else(|| {
         let supported: Vec<String> = values.iter().map(|value| format!("'{value}'")).collect();
-        let message = format!(
-            "Invalid value: {value}. Supported values are: {}.",
-            supported.join(", ")
-        );
+        let message = format!("Invalid value: {value}. Supported values are: {}.", supported.join(", "));
         bad(name, "invalid_value", &message)
     })
 }
