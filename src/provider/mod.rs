@@ -5,7 +5,13 @@
 //! To add a provider: one file here with an [`Adapter`], one line in [`adapter`], one variant of
 //! [`Dialect`], fixtures under `tests/golden/<provider>/`.
 
+mod automatic1111;
+mod comfyui;
 mod common;
+mod ideogram;
+pub mod local;
+#[cfg(test)]
+mod samples;
 mod stability;
 
 use std::fmt;
@@ -23,6 +29,9 @@ use crate::domain::quote::Tokens;
 /// The adapter of a dialect; `None` for [`Dialect::Local`], which makes no call.
 pub fn adapter(dialect: Dialect) -> Option<&'static dyn Adapter> {
     Some(match dialect {
+        Dialect::Automatic1111 => &automatic1111::Automatic1111,
+        Dialect::Comfyui => &comfyui::Comfyui,
+        Dialect::Ideogram => &ideogram::Ideogram,
         Dialect::Stability => &stability::Stability,
         _ => return None,
     })

@@ -151,15 +151,16 @@ pub(crate) fn dialect_of(folder: &Path) -> Option<Dialect> {
 fn load(path: &Path, dialect: Dialect, adapter: &'static dyn Adapter) -> Fixture {
     let name = format!("{}/{}", dialect.name(), path.file_stem().and_then(|s| s.to_str()).unwrap_or_default());
     let text = std::fs::read_to_string(path).expect("a golden file is text");
-    let file: File = serde_json::from_str(&expand(&text)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mut file: File = serde_json::from_str(&expand(&text)).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert!(!file.about.is_empty(), "{name} says what it is about");
+    file.model.options.entry("workflow".into()).and_modify(load_workflow);
     let place = Place { file: "golden.toml".into(), line: 1, column: 1 };
     let provider = Provider {
         name: dialect.name().into(),
         dialect,
         base_url: "https://provider.example".into(),
         off: None,
-        local: false,
+        local: matches!(dialect, Dialect::Automatic1111 | Dialect::Comfyui),
         limits: Vec::new(),
         options: file.provider.options,
         place: place.clone(),
@@ -174,6 +175,14 @@ fn load(path: &Path, dialect: Dialect, adapter: &'static dyn Adapter) -> Fixture
         ask: file.step,
         name,
     }
+}
+
+/// Puts a workflow of ours in the place of its file's name, as the policy does.
+fn load_workflow(option: &mut Value) {
+    let name = option.as_str().expect("a workflow is named");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/workflows").join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    *option = serde_json::from_str(&text).expect("a workflow is JSON");
 }
 
 fn model(dialect: Dialect, remote: Remote, ask: &Ask, place: Place) -> Model {
