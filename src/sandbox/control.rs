@@ -14,7 +14,8 @@ use super::wire::{Answer, Call};
 /// Answers a call whose path begins with `/_sandbox`.
 pub(super) fn answer(house: &House, call: &Call) -> Answer {
     match (&call.method, call.path.as_str()) {
-        (&Method::GET, "/_sandbox/calls") => match serde_json::to_string(&house.world.bill.lines()) {
+        (&Method::GET, "/_sandbox/calls") => match serde_json::to_string(&house.world.bill.lines())
+        {
             Ok(lines) => Answer::new(200, "application/json", lines),
             Err(error) => problem(500, &error.to_string()),
         },
@@ -47,7 +48,10 @@ pub(super) fn page(house: &House) -> Answer {
          \x20 PUT    /_sandbox/faults    [{provider, model?, path?, status?, stall_ms?, at?, reset?, truncate?, garbage?, times?, ratio?}]\n\
          \x20 DELETE /_sandbox           forget calls, faults and spent limits\n",
     );
-    text.push_str(&format!("\nSeed {}, speed {}.\n", house.world.options.seed, house.world.options.speed));
+    text.push_str(&format!(
+        "\nSeed {}, speed {}.\n",
+        house.world.options.seed, house.world.options.speed
+    ));
     Answer::text(200, text)
 }
 
@@ -65,8 +69,16 @@ fn verdict(house: &House, call: &Call) -> Answer {
         Err(error) => return problem(400, &format!("not a verdict question: {error}")),
     };
     let seed = question.seed.unwrap_or_default();
-    match truth::accept(house.world.options.seed, &question.models, &question.prompt, seed) {
-        Ok(verdict) => Answer::json(200, &json!({ "accepted": verdict.accepted, "p": verdict.p })),
+    match truth::accept(
+        house.world.options.seed,
+        &question.models,
+        &question.prompt,
+        seed,
+    ) {
+        Ok(verdict) => Answer::json(
+            200,
+            &json!({ "accepted": verdict.accepted, "p": verdict.p }),
+        ),
         Err(message) => problem(400, &message),
     }
 }
@@ -77,7 +89,10 @@ fn faults(house: &House, call: &Call) -> Answer {
         Err(error) => return problem(400, &format!("not a list of faults: {error}")),
     };
     let known = house.prefixes();
-    let wrong = faults.iter().enumerate().find_map(|(at, fault)| fault.problem(&known).map(|wrong| (at, wrong)));
+    let wrong = faults
+        .iter()
+        .enumerate()
+        .find_map(|(at, fault)| fault.problem(&known).map(|wrong| (at, wrong)));
     if let Some((at, wrong)) = wrong {
         return problem(400, &format!("fault {at}: {wrong}"));
     }

@@ -35,7 +35,8 @@ static GRAIN: LazyLock<Vec<u128>> = LazyLock::new(|| {
     let mut bytes = Vec::with_capacity(TILE * 16);
     while bytes.len() < TILE * 16 {
         let coin: u32 = dice.random();
-        let noise = u8::try_from((coin & 1) + (coin >> 1 & 1) + (coin >> 2 & 1)).unwrap_or_default();
+        let noise =
+            u8::try_from((coin & 1) + (coin >> 1 & 1) + (coin >> 2 & 1)).unwrap_or_default();
         bytes.extend([noise; 3]);
     }
     bytes.chunks_exact(16).map(word).collect()
@@ -115,11 +116,19 @@ fn subtract(row: &[u8], out: &mut Vec<u8>) {
     }
     let done = rest.len() - here.remainder().len();
     let left = row.get(done..).unwrap_or_default();
-    out.extend(here.remainder().iter().zip(left).map(|(here, left)| here.wrapping_sub(*left)));
+    out.extend(
+        here.remainder()
+            .iter()
+            .zip(left)
+            .map(|(here, left)| here.wrapping_sub(*left)),
+    );
 }
 
 fn word(bytes: &[u8]) -> u128 {
-    bytes.try_into().map(u128::from_le_bytes).unwrap_or_default()
+    bytes
+        .try_into()
+        .map(u128::from_le_bytes)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -129,9 +138,11 @@ mod tests {
     #[test]
     fn pixels_survive_png() {
         for width in [1, 5, 6, 7, 16, 33] {
-            let picture =
-                RgbImage::from_fn(width, 9, |x, y| image::Rgb([(x * 37) as u8, (y * 91) as u8, (x * y) as u8]));
-            let decoded = image::load_from_memory(&png(&DynamicImage::ImageRgb8(picture.clone()))).unwrap();
+            let picture = RgbImage::from_fn(width, 9, |x, y| {
+                image::Rgb([(x * 37) as u8, (y * 91) as u8, (x * y) as u8])
+            });
+            let decoded =
+                image::load_from_memory(&png(&DynamicImage::ImageRgb8(picture.clone()))).unwrap();
             assert_eq!(decoded.into_rgb8(), picture, "width {width}");
         }
     }

@@ -32,7 +32,9 @@ enum Face {
 
 impl Google {
     pub(super) fn new() -> Self {
-        Self { limit: Window::new(150, Duration::from_secs(60), Duration::ZERO) }
+        Self {
+            limit: Window::new(150, Duration::from_secs(60), Duration::ZERO),
+        }
     }
 
     async fn route(&self, visit: &mut Visit<'_>) -> Result<Answer, Answer> {
@@ -41,9 +43,17 @@ impl Google {
         let (face, target) = match segments.as_slice() {
             ["v1" | "v1beta", "models"] => return models(visit),
             ["v1" | "v1beta", "models", target] => (Face::Gemini, *target),
-            ["v1" | "v1beta1", "projects", _, "locations", _, "publishers", "google", "models", target] => {
-                (Face::Vertex, *target)
-            }
+            [
+                "v1" | "v1beta1",
+                "projects",
+                _,
+                "locations",
+                _,
+                "publishers",
+                "google",
+                "models",
+                target,
+            ] => (Face::Vertex, *target),
             _ => return Err(unknown_path(&path)),
         };
         let (name, verb) = target.split_once(':').ok_or_else(|| unknown_path(&path))?;
@@ -61,7 +71,10 @@ impl Google {
     }
 
     fn admit(&self, visit: &Visit<'_>, key: &str, model: &str) -> Result<(), Answer> {
-        self.limit.admit(key, 1, visit.arrived()).map(drop).map_err(|refused| exhausted(model, Some(refused.wait)))
+        self.limit
+            .admit(key, 1, visit.arrived())
+            .map(drop)
+            .map_err(|refused| exhausted(model, Some(refused.wait)))
     }
 }
 
@@ -80,15 +93,35 @@ impl Provider for Google {
 
     fn error(&self, status: u16) -> Answer {
         match status {
-            400 => problem(400, "INVALID_ARGUMENT", "Request contains an invalid argument."),
+            400 => problem(
+                400,
+                "INVALID_ARGUMENT",
+                "Request contains an invalid argument.",
+            ),
             401 => problem(401, "UNAUTHENTICATED", NO_TOKEN),
-            403 => problem(403, "PERMISSION_DENIED", "The caller does not have permission"),
+            403 => problem(
+                403,
+                "PERMISSION_DENIED",
+                "The caller does not have permission",
+            ),
             404 => problem(404, "NOT_FOUND", "Requested entity was not found."),
             // Planned throttling comes without a hint, as Google's sometimes does.
             429 => exhausted("gemini-nano-banana-2.1", None),
-            503 => problem(503, "UNAVAILABLE", "The model is overloaded. Please try again later."),
-            504 => problem(504, "DEADLINE_EXCEEDED", "Deadline expired before operation could complete."),
-            other => problem(other, "INTERNAL", "An internal error has occurred. Please retry or report."),
+            503 => problem(
+                503,
+                "UNAVAILABLE",
+                "The model is overloaded. Please try again later.",
+            ),
+            504 => problem(
+                504,
+                "DEADLINE_EXCEEDED",
+                "Deadline expired before operation could complete.",
+            ),
+            other => problem(
+                other,
+                "INTERNAL",
+                "An internal error has occurred. Please retry or report.",
+            ),
         }
     }
 
@@ -101,7 +134,10 @@ const NO_TOKEN: &str = "Request is missing required authentication credential. E
                         cookie or other valid authentication credential.";
 
 fn problem(code: u16, status: &str, message: &str) -> Answer {
-    Answer::json(code, &json!({ "error": { "code": code, "message": message, "status": status } }))
+    Answer::json(
+        code,
+        &json!({ "error": { "code": code, "message": message, "status": status } }),
+    )
 }
 
 fn invalid(message: &str) -> Answer {
@@ -137,21 +173,34 @@ fn exhausted(model: &str, wait: Option<Duration>) -> Answer {
     ];
     if let Some(wait) = wait {
         let delay = format!("{}.{:09}s", wait.as_secs(), wait.subsec_nanos());
-        details.push(json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay }));
+        details.push(
+            json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay }),
+        );
     }
     let message = "You exceeded your current quota, please check your plan and billing details. For more information \
                    on this error, head to: https://ai.google.dev/gemini-api/docs/rate-limits.";
     let status = "RESOURCE_EXHAUSTED";
-    Answer::json(429, &json!({ "error": { "code": 429, "message": message, "status": status, "details": details } }))
+    Answer::json(
+        429,
+        &json!({ "error": { "code": 429, "message": message, "status": status, "details": details } }),
+    )
 }
 
 fn authenticate(visit: &mut Visit<'_>, face: Face) -> Result<String, Answer> {
     if face == Face::Vertex {
         let token = visit.call.bearer().unwrap_or_default().to_owned();
         visit.presents(&token);
-        return if accepted(&token, "") { Ok(token) } else { Err(problem(401, "UNAUTHENTICATED", NO_TOKEN)) };
+        return if accepted(&token, "") {
+            Ok(token)
+        } else {
+            Err(problem(401, "UNAUTHENTICATED", NO_TOKEN))
+        };
     }
-    let key = visit.call.header("x-goog-api-key").map(str::to_owned).or_else(|| visit.call.query("key"));
+    let key = visit
+        .call
+        .header("x-goog-api-key")
+        .map(str::to_owned)
+        .or_else(|| visit.call.query("key"));
     let key = key.unwrap_or_default();
     visit.presents(&key);
     if key.is_empty() {
@@ -190,8 +239,13 @@ async fn generate(visit: &mut Visit<'_>, name: &str, face: Face) -> Result<Answe
         _ => return Err(gone_content(name, face)),
     };
     let asked = asked(&body, wire)?;
-    let tier = if asked.thoughts >= quote::HIGH && wire != "gemini-3-pro-image" { "-high" } else { "" };
-    let model = on_the_wire("google", &format!("{wire}{tier}")).ok_or_else(|| gone_content(name, face))?;
+    let tier = if asked.thoughts >= quote::HIGH && wire != "gemini-3-pro-image" {
+        "-high"
+    } else {
+        ""
+    };
+    let model =
+        on_the_wire("google", &format!("{wire}{tier}")).ok_or_else(|| gone_content(name, face))?;
     visit.is_about(Some(model.id)).await?;
     let tokens = text_tokens(&asked.prompt);
     let id = visit.world.draw_id();
@@ -215,14 +269,20 @@ async fn generate(visit: &mut Visit<'_>, name: &str, face: Face) -> Result<Answe
         let message = "Unable to show the generated image. The model could not generate the image based on the prompt \
                        provided. You will not be charged for this request.";
         let candidate = json!({ "index": 0, "finishReason": "IMAGE_SAFETY", "finishMessage": message, "content": {} });
-        return Ok(Answer::json(200, &seal(json!({ "candidates": [candidate], "usageMetadata": usage(&asked, 0) }))));
+        return Ok(Answer::json(
+            200,
+            &seal(json!({ "candidates": [candidate], "usageMetadata": usage(&asked, 0) })),
+        ));
     }
     if !asked.wants_image {
         let cost = model.price.cost(1, tokens, asked.thoughts + 12, 0);
         visit.work(model, cost, std::future::ready(())).await;
         let part = json!({ "text": "I would paint that for you if you asked for an image." });
         let candidate = json!({ "index": 0, "finishReason": "STOP", "content": { "role": "model", "parts": [part] } });
-        return Ok(Answer::json(200, &seal(json!({ "candidates": [candidate], "usageMetadata": usage(&asked, 12) }))));
+        return Ok(Answer::json(
+            200,
+            &seal(json!({ "candidates": [candidate], "usageMetadata": usage(&asked, 12) })),
+        ));
     }
     let order = Order {
         model,
@@ -233,7 +293,9 @@ async fn generate(visit: &mut Visit<'_>, name: &str, face: Face) -> Result<Answe
         format: Format::Png,
         blurred: false,
     };
-    let cost = model.price.cost(1, tokens, asked.thoughts, asked.image_tokens);
+    let cost = model
+        .price
+        .cost(1, tokens, asked.thoughts, asked.image_tokens);
     let world = visit.world;
     let picture = visit.work(model, cost, world.studio.paint(&order)).await;
     let mut parts = vec![json!({ "inlineData": { "mimeType": "image/png", "data": PICTURE } })];

@@ -4,12 +4,12 @@
 //! connections and the bill's lines: [`Visit`] carries those. The magic words are shared here so that one prompt
 //! rehearses the same trouble everywhere.
 
-//A mod automatic1111;
-//A mod comfyui;
+mod automatic1111;
+mod comfyui;
 mod google;
 mod ideogram;
 mod openai;
-//A mod sd_server;
+mod sd_server;
 mod stability;
 
 use std::pin::Pin;
@@ -46,10 +46,10 @@ pub(super) fn all() -> Vec<Arc<dyn Provider>> {
         Arc::new(google::Google::new()),
         Arc::new(ideogram::Ideogram::new()),
         Arc::new(openai::OpenAi::new()),
-        //B        Arc::new(comfyui::ComfyUi::new()),
-        //B        Arc::new(automatic1111::Automatic1111::forge()),
-        //B        Arc::new(automatic1111::Automatic1111::sd_next()),
-        //B        Arc::new(sd_server::SdServer::new()),
+        Arc::new(comfyui::ComfyUi::new()),
+        Arc::new(automatic1111::Automatic1111::forge()),
+        Arc::new(automatic1111::Automatic1111::sd_next()),
+        Arc::new(sd_server::SdServer::new()),
     ]
 }
 
@@ -78,7 +78,9 @@ fn screen(prompt: &str) -> Screening {
 fn accepted(key: &str, form: &str) -> bool {
     key.starts_with(form)
         && key.len() > form.len()
-        && !["wrong", "invalid", "revoked"].iter().any(|bad| key.contains(bad))
+        && !["wrong", "invalid", "revoked"]
+            .iter()
+            .any(|bad| key.contains(bad))
 }
 
 /// The entry whose ratio is nearest to `width` by `height` on a log scale, which treats portrait and landscape alike.
@@ -86,7 +88,10 @@ fn nearest<T: Copy>(sizes: &[(T, u32, u32)], width: u32, height: u32) -> Option<
     let ratio = |width: u32, height: u32| (f64::from(width) / f64::from(height.max(1))).ln();
     let wanted = ratio(width, height);
     let distance = |(_, width, height): &(T, u32, u32)| (ratio(*width, *height) - wanted).abs();
-    sizes.iter().min_by(|one, other| distance(one).total_cmp(&distance(other))).copied()
+    sizes
+        .iter()
+        .min_by(|one, other| distance(one).total_cmp(&distance(other)))
+        .copied()
 }
 
 /// A string with its first letters and its last four, as hosts print the key that they refuse.
@@ -95,8 +100,14 @@ fn masked(key: &str) -> String {
     if letters.len() <= 8 {
         return "*".repeat(letters.len());
     }
-    let (head, tail) = (letters.iter().take(5), letters.iter().skip(letters.len() - 4));
-    head.copied().chain("********".chars()).chain(tail.copied()).collect()
+    let (head, tail) = (
+        letters.iter().take(5),
+        letters.iter().skip(letters.len() - 4),
+    );
+    head.copied()
+        .chain("********".chars())
+        .chain(tail.copied())
+        .collect()
 }
 
 #[cfg(test)]
