@@ -1,5 +1,6 @@
 //! Tollgate.
 pub mod domain;
+pub mod policy;
 pub mod provider;
 pub mod sandbox;
 pub mod state;
