@@ -1,5 +1,6 @@
 //! Tollgate.
 pub mod domain;
+pub mod engine;
 pub mod policy;
 pub mod provider;
 pub mod sandbox;

@@ -117,3 +117,19 @@ mod tests {
         println!("{:#?}", report.snapshot.unwrap().off_lines());
     }
 }
+
+/// The policy in force; replaced whole by a reload.
+#[derive(Debug)]
+pub struct Snapshots(arc_swap::ArcSwap<Snapshot>);
+
+impl Snapshots {
+    /// Begins with this one.
+    pub fn new(snapshot: Snapshot) -> Self {
+        Self(arc_swap::ArcSwap::from_pointee(snapshot))
+    }
+
+    /// The policy in force.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+}

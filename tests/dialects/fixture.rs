@@ -161,6 +161,7 @@ fn load(path: &Path, dialect: Dialect, adapter: &'static dyn Adapter) -> Fixture
         base_url: "https://provider.example".into(),
         off: None,
         local: matches!(dialect, Dialect::Automatic1111 | Dialect::Comfyui),
+        only_on_prem: false,
         limits: Vec::new(),
         options: file.provider.options,
         place: place.clone(),
