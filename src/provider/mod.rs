@@ -6,6 +6,8 @@
 //! [`Dialect`], fixtures under `tests/golden/<provider>/`.
 
 mod common;
+mod google;
+mod openai;
 mod stability;
 
 use std::fmt;
@@ -23,6 +25,8 @@ use crate::domain::quote::Tokens;
 /// The adapter of a dialect; `None` for [`Dialect::Local`], which makes no call.
 pub fn adapter(dialect: Dialect) -> Option<&'static dyn Adapter> {
     Some(match dialect {
+        Dialect::Google => &google::Google,
+        Dialect::Openai => &openai::Openai,
         Dialect::Stability => &stability::Stability,
         _ => return None,
     })
@@ -167,11 +171,12 @@ impl Body {
     }
 }
 
-/// Shows JSON as text and pictures by their length.
+/// Shows JSON as text, unless it is so long that it must hold a picture, and pictures by their length.
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("Empty"),
+            Self::Json(json) if json.len() > 4 * 1024 => write!(f, "Json(<{} bytes>)", json.len()),
             Self::Json(json) => write!(f, "Json({})", String::from_utf8_lossy(json)),
             Self::Multipart(parts) => f.debug_tuple("Multipart").field(parts).finish(),
         }
