@@ -1,5 +1,6 @@
 //! Figures of the stores on this machine: `cargo test --release --test state figures -- --ignored --nocapture`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,11 +24,7 @@ use crate::samples::{attempt, closing, ended, opening};
 fn cpu(thread: &str) -> Duration {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
     let named = tasks.filter(|task| std::fs::read_to_string(task.join("comm")).is_ok_and(|c| c.trim() == thread));
-    let nanos = |task: std::path::PathBuf| {
-        let stat = std::fs::read_to_string(task.join("schedstat")).unwrap_or_default();
-        stat.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0)
-    };
-    Duration::from_nanos(named.map(nanos).sum())
+    Duration::from_nanos(named.map(|task| nanos(&task)).sum())
 }
 
 async fn pairs(ledger: Arc<SqliteLedger>, writer: usize, until: Instant) -> u32 {
@@ -58,7 +55,7 @@ async fn of_the_ledger() {
             }
             let done: u32 = tasks.join_all().await.into_iter().sum();
             let took = start.elapsed().as_secs_f64();
-            let cpu = (cpu("ledger-writer") - before).as_secs_f64() * 1e6 / f64::from(done);
+            let cpu = cpu("ledger-writer").saturating_sub(before).as_secs_f64() * 1e6 / f64::from(done);
             let rate = f64::from(2 * done) / took;
             println!("{durability:?}, {writers} writers: {rate:.0} writes/s, {cpu:.1} µs of the writer a pair");
             assert!(done > 0);
@@ -76,40 +73,44 @@ async fn of_images() {
                 (hash(&bytes), bytes)
             })
             .collect();
-        for durability in [Durability::Power, Durability::Process] {
-            let folder = tempfile::tempdir().unwrap();
-            let images = StoredImages::open_with(folder.path().to_str().unwrap(), durability).unwrap();
-            let (start, cpu) = (Instant::now(), cpu_of_all());
-            for (sha, bytes) in &pictures {
-                images.put(sha, Format::Png, bytes.clone()).await.unwrap();
+        for round in 0..3 {
+            for durability in [Durability::Power, Durability::Process] {
+                let folder = tempfile::tempdir().unwrap();
+                let images = StoredImages::open_with(folder.path().to_str().unwrap(), durability).unwrap();
+                let (start, cpu) = (Instant::now(), cpu_of_all());
+                for (sha, bytes) in &pictures {
+                    images.put(sha, Format::Png, bytes.clone()).await.unwrap();
+                }
+                report(&format!("round {round}: folder, {durability:?}"), size, start, cpu);
             }
-            report(&format!("folder, {durability:?}"), size, start, cpu);
-        }
-        for fsync in [true, false] {
-            let folder = tempfile::tempdir().unwrap();
-            let store = LocalFileSystem::new_with_prefix(folder.path()).unwrap().with_fsync(fsync);
-            let (start, cpu) = (Instant::now(), cpu_of_all());
-            for (sha, bytes) in &pictures {
-                let key = Key::from(format!("{}/{sha}.png", &sha[..2]));
-                assert!(store.head(&key).await.is_err());
-                store.put(&key, bytes.clone().into()).await.unwrap();
+            for fsync in [true, false] {
+                let folder = tempfile::tempdir().unwrap();
+                let store = LocalFileSystem::new_with_prefix(folder.path()).unwrap().with_fsync(fsync);
+                let (start, cpu) = (Instant::now(), cpu_of_all());
+                for (sha, bytes) in &pictures {
+                    let key = Key::from(format!("{}/{sha}.png", &sha[..2]));
+                    assert!(store.head(&key).await.is_err());
+                    store.put(&key, bytes.clone().into()).await.unwrap();
+                }
+                report(&format!("round {round}: object_store, fsync {fsync}"), size, start, cpu);
             }
-            report(&format!("object_store, fsync {fsync}"), size, start, cpu);
         }
     }
 }
 
 fn report(what: &str, size: usize, start: Instant, before: Duration) {
-    let (took, cpu) = (start.elapsed().as_micros() / 200, (cpu_of_all() - before).as_micros() / 200);
+    let took = start.elapsed().as_micros() / 200;
+    let cpu = cpu_of_all().saturating_sub(before).as_micros() / 200;
     println!("{what}, {} KiB: {took} µs a put, {cpu} µs of CPU", size >> 10);
     assert!(took > 0);
 }
 
 fn cpu_of_all() -> Duration {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
-    let nanos = |task: std::path::PathBuf| {
-        let stat = std::fs::read_to_string(task.join("schedstat")).unwrap_or_default();
-        stat.split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)
-    };
-    Duration::from_nanos(tasks.map(nanos).sum())
+    Duration::from_nanos(tasks.map(|task| nanos(&task)).sum())
+}
+
+fn nanos(task: &Path) -> u64 {
+    let stat = std::fs::read_to_string(task.join("schedstat")).unwrap_or_default();
+    stat.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0)
 }

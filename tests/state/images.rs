@@ -12,7 +12,7 @@ use tollgate::state::images::StoredImages;
 use tollgate::state::{Durability, Images, ImagesFault};
 
 pub(crate) fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 fn picture(n: usize) -> Bytes {

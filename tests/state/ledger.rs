@@ -127,11 +127,13 @@ async fn what_is_held_at_the_end_is_in_doubt(place: &dyn Place) {
     assert_eq!(ledger.doubt().await.unwrap(), [sum("p", 11), sum("q", 7)]);
 }
 
+/// Model, held, billed, charged.
+type Called = (&'static str, i64, Billed, i64);
+
 async fn spend_adds_up_by_every_grouping(place: &dyn Place) {
     const DAY: i64 = 86_400_000_000;
     let ledger = place.open();
-    // (id, day, key, task, attempts: (model, held, billed, charged))
-    let book: [(_, _, _, _, &[(&str, i64, Billed, i64)]); 4] = [
+    let book: [(&str, i64, &str, &str, &[Called]); 4] = [
         ("gen_1", 0, "ann", "hero", &[("a/x", 50, Billed::No, 0), ("b/y", 40, Billed::Yes, 35)]),
         ("gen_2", 0, "ben", "hero", &[("a/x", 50, Billed::Unknown, 0)]),
         ("gen_3", 1, "ann", "concept", &[("a/x", 50, Billed::Yes, 48), ("a/x", 50, Billed::Yes, 49)]),
@@ -331,7 +333,7 @@ implementations! {
     sqlite_process: Sqlite::new(Durability::Process);
 }
 
-/// What is SQLite's own.
+/// What only `SQLite` does.
 mod sqlite {
     use super::*;
 
