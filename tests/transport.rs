@@ -176,6 +176,20 @@ async fn one_connection_serves_calls_in_turn() {
     assert_eq!((server.connections(), server.requests().len()), (1, 3));
 }
 
+/// In a bare container there are none, and the sandbox must be reached all the same.
+#[test]
+fn without_root_certificates_plain_http_works() {
+    let empty = tempfile::tempdir().unwrap();
+    let run = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "one_connection_serves_calls_in_turn", "nothing_is_charged_where_nothing_was_reached"])
+        .env("SSL_CERT_FILE", "/dev/null")
+        .env("SSL_CERT_DIR", empty.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && said.contains("2 passed"), "{said}");
+}
+
 #[tokio::test]
 async fn a_redirect_is_an_answer_like_any_other() {
     let trap = Server::start([ok("trap")]).await;
