@@ -3,6 +3,7 @@ pub mod domain;
 pub mod engine;
 pub mod provider;
 pub mod sandbox;
+pub mod server;
 pub mod state;
 pub mod telemetry;
 pub mod transport;
