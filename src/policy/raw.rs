@@ -195,6 +195,9 @@ pub(super) struct Provider {
     pub(super) off: Option<At<String>>,
     /// Whether requests with `data_policy: on-prem` may use it.
     pub(super) local: bool,
+    /// Whether only requests with `data_policy: on-prem`, or that pin its models, may use it.
+    #[serde(default)]
+    pub(super) only_on_prem: bool,
     /// What it allows.
     pub(super) limits: Vec<At<Limit>>,
     /// Settings of its dialect.
