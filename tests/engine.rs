@@ -13,7 +13,8 @@ use tollgate::domain::money::Money;
 use tollgate::domain::refusal::Refusal;
 use tollgate::domain::request::{Ask, DataPolicy, Fit, ModelChoice, Prompt, Quality};
 use tollgate::engine::{Engine, How, Inbound, Parts, Served};
-use tollgate::policy::{Override, Process, Snapshots};
+use tollgate::policy::watch::Settings;
+use tollgate::policy::{Origin, Override, Process, Snapshots};
 use tollgate::sandbox::{Options, Sandbox};
 use tollgate::state::{Durability, Ledger, images::StoredImages, limits::LocalLimits, sqlite::SqliteLedger};
 use tollgate::telemetry::{Telemetry, clock};
@@ -36,18 +37,20 @@ impl House {
     async fn with(edit: impl FnOnce(String) -> String) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let sandbox = Sandbox::start(listener, Options { seed: 7, speed: 200.0 }).await.unwrap();
-        let text = edit(std::fs::read_to_string("policies/default.toml").unwrap());
-        let snapshot = tollgate::policy::compile(
-            &[("policies/default.toml".to_owned(), text)],
-            &Process,
-            &overrides(sandbox.addr()),
-            clock::now().to_zoned(jiff::tz::TimeZone::UTC).date(),
-        )
-        .unwrap_or_else(|found| panic!("{}", tollgate::policy::diagnostic::render(&found, false)));
         let data = tempfile::tempdir().unwrap();
+        let policy = data.path().join("policy.toml");
+        std::fs::write(&policy, edit(std::fs::read_to_string("policies/default.toml").unwrap())).unwrap();
+        let snapshots = Snapshots::load(Settings {
+            origin: Origin::of(&[policy]),
+            env: Arc::new(Process),
+            overrides: overrides(sandbox.addr()),
+            clock: Arc::new(clock::now),
+            hook: Arc::new(()),
+        })
+        .unwrap_or_else(|found| panic!("{}", tollgate::policy::diagnostic::render(&found, false)));
         let ledger = Arc::new(SqliteLedger::open(data.path().join("tollgate.db"), Durability::Process).unwrap());
         let engine = Engine::new(Parts {
-            snapshots: Arc::new(Snapshots::new(snapshot)),
+            snapshots,
             ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
             images: Arc::new(StoredImages::open(&data.path().join("images").to_string_lossy()).unwrap()),
             limits: Arc::new(LocalLimits::new()),
