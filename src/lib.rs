@@ -1,6 +1,7 @@
 //! Tollgate.
 pub mod domain;
 pub mod engine;
+pub mod policy;
 pub mod provider;
 pub mod sandbox;
 pub mod server;
