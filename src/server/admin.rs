@@ -125,7 +125,7 @@ pub(super) fn policy(engine: &Arc<Engine>) -> Response<Payload> {
     let mut body = Json::default();
     body.object(|body| {
         body.key("digest").text(&snapshot.digest);
-        body.key("files").texts(files(&snapshot.catalog).into_iter());
+        body.key("files").texts(files(&snapshot.catalog));
         body.key("last_reload").object(|body| last_reload(body, &engine.snapshots().last_reload()));
         body.key("warnings").array(&snapshot.warnings, |body, warning| {
             body.text(&warning.to_string());

@@ -53,7 +53,8 @@ pub(super) async fn accept(listener: TcpListener, door: Door, bounds: Bounds, mu
                 }
             },
             Some(_) = connections.join_next() => {}
-            _ = stop.wait_for(|stop| *stop) => break,
+            // Told to stop, or the handle is gone: either way the door closes.
+            _ = stop.changed() => break,
         }
     }
     drop(listener);

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::Either;
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::{BoxError, ServiceBuilder, ServiceExt as _};
 use tower_http::body::UnsyncBoxBody;
-use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 
 use super::intake::Intake;
 use super::payload::Payload;
@@ -84,20 +85,22 @@ impl Door {
         let mut account = Account::open(&self, name, request.method(), arrival.arrived, &pulse);
         let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
 
-        let (routes, shed) = (Arc::clone(&self.routes), Arc::clone(&self.routes));
-        let (inner, outer, panicked) = (arrival.clone(), arrival.clone(), arrival.clone());
+        let (routes, inner) = (Arc::clone(&self.routes), arrival.clone());
         let layers = ServiceBuilder::new()
-            .layer(CatchPanicLayer::custom(move |panic| caught(&panicked, panic)))
-            .map_result(move |answered: Result<Response<Payload>, BoxError>| {
-                Ok::<_, Infallible>(answered.unwrap_or_else(|_| {
-                    shed.telemetry().shed("overloaded");
-                    refused(Refusal::Overloaded, &outer)
-                }))
-            })
+            .layer(CatchPanicLayer::custom(Panicked(arrival.clone())))
             .load_shed()
             .layer(GlobalConcurrencyLimitLayer::with_semaphore(self.slots))
-            .service_fn(move |request| answered(Arc::clone(&routes), found.clone(), inner.clone(), request, &pulse));
-        let Ok(mut answer) = layers.oneshot(request).await;
+            .service_fn(move |request| {
+                answered(Arc::clone(&routes), found.clone(), inner.clone(), request, Arc::clone(&pulse))
+            });
+        // Of the layers, only the load shed fails.
+        let mut answer = layers.oneshot(request).await.map_or_else(
+            |_| {
+                self.routes.telemetry().shed("overloaded");
+                refused(Refusal::Overloaded, &arrival).map(Either::Right)
+            },
+            |answer| answer.map(Either::Left),
+        );
 
         self.routes.sign(&arrival, answer.headers_mut());
         if chunked {
@@ -106,7 +109,7 @@ impl Door {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         account.status = answer.status().as_u16();
-        account.outcome = answer.extensions().get().map_or("internal", |Ended(outcome)| *outcome);
+        account.outcome = answer.extensions().get::<Ended>().map_or("internal", |ended| ended.0);
         answer.map(|body| Tracked { body, _account: account })
     }
 }
@@ -140,10 +143,18 @@ fn refused(problem: impl Into<Problem>, arrival: &Arrival) -> Response<Payload> 
     answer
 }
 
-fn caught(arrival: &Arrival, panic: Box<dyn Any + Send>) -> Response<Payload> {
-    let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    tracing::error!(request_id = &*arrival.request_id, panic = words.unwrap_or("no words"), "a request panicked");
-    refused(Refusal::Internal, arrival)
+/// Answers for a request that panicked.
+#[derive(Clone)]
+struct Panicked(Arrival);
+
+impl ResponseForPanic for Panicked {
+    type ResponseBody = Payload;
+
+    fn response_for_panic(&mut self, panic: Box<dyn Any + Send>) -> Response<Payload> {
+        let words = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        tracing::error!(request_id = &*self.0.request_id, panic = words.unwrap_or("no words"), "a request panicked");
+        refused(Refusal::Internal, &self.0)
+    }
 }
 
 /// A door as one connection sees it.
@@ -221,7 +232,7 @@ fn method_name(method: &Method) -> &'static str {
 
 /// An answer's body with the account that it closes.
 pub(super) struct Tracked {
-    body: UnsyncBoxBody<Bytes, BoxError>,
+    body: Either<UnsyncBoxBody<Bytes, BoxError>, Payload>,
     _account: Account,
 }
 
@@ -261,4 +272,3 @@ impl Routes {
         }
     }
 }
-

@@ -1,4 +1,4 @@
-//! The routes that ask the planner: `/generate`, `/plan` and OpenAI's.
+//! The routes that ask the planner: `/generate`, `/plan` and `OpenAI`'s.
 //!
 //! Why it exists: who asks is settled before a byte of the body is asked for, then the body becomes an [`Inbound`], then
 //! the engine's answer becomes bytes. What it refuses to know: what happens in between.
@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
 use http::Response;
+use http::header::{self, HeaderMap, HeaderValue};
 
 use super::Bounds;
 use super::door::{Arrival, Ended};
@@ -33,12 +33,12 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     /// `POST /generate`.
     pub(super) async fn native(&self, intake: &mut Intake) -> Result<Response<Payload>, Problem> {
-        let body = self.body(intake).await?;
+        let (body, label) = self.body(intake).await?;
         let mut parsed = self.told(ask::parse(&body).map_err(Problem::from))?;
         let accept = headers::accept(self.headers);
         self.told(negotiate(&mut parsed, accept).map_err(Problem::from))?;
         let carry = parsed.ask.response_format;
-        let served = self.engine.serve(self.inbound(parsed, &body)?).await?;
+        let served = self.engine.serve(self.inbound(parsed, label)?).await?;
         let answer = match (accept, served.images.as_slice()) {
             (Accept::Raw(_), [image]) => {
                 let mut answer = routes::answer(image.format.media_type(), Payload::of(image.bytes.clone()));
@@ -52,18 +52,18 @@ impl Call<'_> {
 
     /// `POST /v1/images/generations`.
     pub(super) async fn openai(&self, intake: &mut Intake) -> Result<Response<Payload>, Problem> {
-        let body = self.body(intake).await?;
+        let (body, label) = self.body(intake).await?;
         let parsed = self.told(self.with_market(|market| openai::parse(&body, market)))?;
         let carry = parsed.ask.response_format;
-        let served = self.engine.serve(self.inbound(parsed, &body)?).await?;
+        let served = self.engine.serve(self.inbound(parsed, label)?).await?;
         let base = headers::base_url(self.headers, self.bounds.public_url.as_deref());
         Ok(signed(json(openai::answer(&served, carry, &base)), &served))
     }
 
     /// `POST /plan`.
     pub(super) async fn plan(&self, intake: &mut Intake) -> Result<Response<Payload>, Problem> {
-        let body = self.body(intake).await?;
-        let inbound = self.inbound(ask::parse(&body)?, &body)?;
+        let (body, label) = self.body(intake).await?;
+        let inbound = self.inbound(self.told(ask::parse(&body).map_err(Problem::from))?, label)?;
         let policy = Arc::clone(&self.engine.snapshot().digest);
         let explained = self.engine.explain(&inbound)?;
         Ok(json(plan::plan(&explained, &policy, &inbound.warnings)))
@@ -81,17 +81,19 @@ impl Call<'_> {
         Ok(json(self.with_market(|market| openai::one_model(id, market))?))
     }
 
-    /// The body, once the caller is known and its headers are in order: a client that waits for `100 Continue` is
-    /// refused without having sent it.
-    async fn body(&self, intake: &mut Intake) -> Result<Bytes, Problem> {
+    /// The body and what its label is worth saying, once the caller is known and the headers are in order: a client that
+    /// waits for `100 Continue` is refused without having sent it.
+    async fn body(&self, intake: &mut Intake) -> Result<(Bytes, Option<String>), Problem> {
         self.let_in()?;
         let read = async {
             headers::not_encoded(self.headers)?;
             headers::idempotency_key(self.headers)?;
             headers::share_never(self.headers)?;
-            intake.read(self.bounds).await
+            let body = intake.read(self.bounds).await?;
+            let label = headers::takes_json(self.headers, &body)?;
+            Ok((body, label))
         };
-        self.told(read.await.map_err(Problem::from))
+        self.told(read.await.map_err(|refusal: Refusal| Problem::from(refusal)))
     }
 
     fn let_in(&self) -> Result<(), Problem> {
@@ -104,9 +106,9 @@ impl Call<'_> {
         self.told(known).map(drop)
     }
 
-    fn inbound(&self, parsed: Parsed, body: &[u8]) -> Result<Inbound, Problem> {
+    fn inbound(&self, parsed: Parsed, label: Option<String>) -> Result<Inbound, Problem> {
         let mut warnings = parsed.warnings;
-        warnings.extend(headers::takes_json(self.headers, body)?);
+        warnings.extend(label);
         warnings.extend(headers::prefer(self.headers));
         Ok(Inbound {
             ask: parsed.ask,

@@ -62,7 +62,7 @@ pub struct Bounds {
     pub write_time: Duration,
     /// After the signal to stop: for what is under way to end.
     pub grace: Duration,
-    /// Where callers reach this gateway, for the links of OpenAI's shape; the `Host` they named when `None`.
+    /// Where callers reach this gateway, for the links of `OpenAI`'s shape; the `Host` they named when `None`.
     pub public_url: Option<Arc<str>>,
 }
 

@@ -1,6 +1,6 @@
 //! A [`Refusal`] as an HTTP answer: the one place that knows status codes.
 //!
-//! Why it exists: one body serves readers of problem details (RFC 9457) and of OpenAI's errors, and every sentence says
+//! Why it exists: one body serves readers of problem details (RFC 9457) and of `OpenAI`'s errors, and every sentence says
 //! what happened, whether money moved and what to do. What it refuses to know: how it came to the refusal.
 //! To add a refusal: its row in [`face`]; the compiler asks for it.
 //!
@@ -21,6 +21,11 @@ use crate::domain::refusal::{Doubt, Refusal};
 /// The longest wait that clients honour; the `OpenAI` SDK gives up beyond it.
 const MAX_RETRY_AFTER_S: u64 = 120;
 
+/// The status of a gateway that cannot serve.
+pub(super) const NOT_READY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+/// The status of a reload that changed nothing because what it read is wrong.
+pub(super) const NOT_APPLIED: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
+
 const INVALID: &str = "invalid_request_error";
 const SERVER: &str = "server_error";
 
@@ -33,9 +38,12 @@ pub(super) enum Readers {
     Openai,
 }
 
-/// A refusal with its face.
+/// A refusal with its face. Boxed: most results that carry one are `Ok`.
 #[derive(Clone, Debug)]
-pub(super) struct Problem {
+pub(super) struct Problem(Box<Told>);
+
+#[derive(Clone, Debug)]
+struct Told {
     refusal: Refusal,
     face: Face,
     /// Methods of the path, for a 405.
@@ -48,7 +56,7 @@ struct Face {
     code: &'static str,
     title: &'static str,
     detail: String,
-    /// OpenAI's `error.type`.
+    /// `OpenAI`'s `error.type`.
     kind: &'static str,
     param: Option<String>,
     retry_after_s: Option<u64>,
@@ -58,8 +66,9 @@ struct Face {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let face = face(&refusal);
-        Self { refusal, face, allow: None }
+        let mut face = face(&refusal);
+        face.detail = whole_sentence(face.detail);
+        Self(Box::new(Told { refusal, face, allow: None }))
     }
 }
 
@@ -67,38 +76,51 @@ impl Problem {
     /// A path that knows other methods.
     pub(super) fn method(path: &str, method: &str, allow: &'static str) -> Self {
         let mut problem = Self::from(Refusal::NotFound(format!("{path} takes {allow}, not {method}.")));
-        problem.face.status = StatusCode::METHOD_NOT_ALLOWED;
-        problem.face.title = "Method not allowed";
-        problem.allow = Some(allow);
+        problem.0.face.status = StatusCode::METHOD_NOT_ALLOWED;
+        problem.0.face.title = "Method not allowed";
+        problem.0.allow = Some(allow);
         problem
     }
 
     /// A model that `/v1` does not know, as `OpenAI` says it.
     pub(super) fn model_not_found(detail: String) -> Self {
         let mut problem = Self::from(Refusal::NotFound(detail));
-        problem.face.title = "Model not found";
-        problem.face.code = "model_not_found";
-        problem.face.param = Some("model".to_owned());
+        problem.0.face.title = "Model not found";
+        problem.0.face.code = "model_not_found";
+        problem.0.face.param = Some("model".to_owned());
         problem
     }
 
-    /// The code, for metrics.
+    /// The code, for metrics and logs.
     pub(super) fn code(&self) -> &'static str {
-        self.face.code
+        self.0.face.code
     }
 
-    /// Whether it says that the caller is not let in, and why, for metrics.
-    pub(super) fn shut_out(&self) -> Option<&'static str> {
-        match &self.refusal {
-            Refusal::Forbidden(_) => Some("scope"),
-            Refusal::Unauthenticated(_) => Some("unknown"),
-            _ => None,
+    /// The sentence, for logs.
+    pub(super) fn detail(&self) -> &str {
+        &self.0.face.detail
+    }
+
+    /// Why a caller with a key is not let in, for metrics.
+    pub(super) fn shut_out(&self) -> &'static str {
+        if matches!(self.0.refusal, Refusal::Forbidden(_)) { "scope" } else { "unknown" }
+    }
+
+    /// The whole answer as HTTP/1.1 text, for a connection that is closed after it.
+    pub(super) fn text(&self, readers: Readers, request_id: &str) -> String {
+        let answer = self.answer(readers, request_id);
+        let mut text = format!("HTTP/1.1 {}\r\nconnection: close\r\n", answer.status());
+        for (name, value) in answer.headers() {
+            text.extend([name.as_str(), ": ", value.to_str().unwrap_or_default(), "\r\n"]);
         }
+        let body = self.body(request_id);
+        text.extend(["content-length: ", &body.len().to_string(), "\r\n\r\n", &body]);
+        text
     }
 
     /// The answer.
     pub(super) fn answer(&self, readers: Readers, request_id: &str) -> Response<Payload> {
-        let face = &self.face;
+        let face = &self.0.face;
         let media = match readers {
             Readers::Native => "application/problem+json",
             Readers::Openai => "application/json",
@@ -113,20 +135,20 @@ impl Problem {
         if face.should_retry == Some(false) {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }
-        if let Some(allow) = self.allow {
+        if let Some(allow) = self.0.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
         if face.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tollgate\""));
         }
-        if let Ok(cost) = Sums::of(self.refusal.attempts()).settled.to_string().parse() {
+        if let Ok(cost) = Sums::of(self.0.refusal.attempts()).settled.to_string().parse() {
             headers.insert("tollgate-cost-usd", cost);
         }
         answer
     }
 
     fn body(&self, request_id: &str) -> String {
-        let face = &self.face;
+        let face = &self.0.face;
         let mut json = Json::default();
         json.object(|json| {
             json.key("type").text(&format!("urn:tollgate:problem:{}", face.code));
@@ -140,14 +162,14 @@ impl Problem {
                 json.key("code").text(face.code);
                 json.key("param").text_or_null(face.param.as_deref());
             });
-            if let Refusal::DeadlineExceeded { outcome, .. } = &self.refusal {
+            if let Refusal::DeadlineExceeded { outcome, .. } = &self.0.refusal {
                 json.key("outcome").text(outcome.name());
             }
-            if let Refusal::NoPlan(explained) = &self.refusal {
+            if let Refusal::NoPlan(explained) = &self.0.refusal {
                 plan::candidates(json, explained);
             }
-            if !self.refusal.attempts().is_empty() {
-                answer::attempts(json, self.refusal.attempts());
+            if !self.0.refusal.attempts().is_empty() {
+                answer::attempts(json, self.0.refusal.attempts());
             }
         });
         json.finish()
@@ -241,7 +263,7 @@ const fn too_late(outcome: Doubt) -> &'static str {
              ambiguous. Repeating the request may pay twice: look at `attempts` first."
         }
         Doubt::NotStarted => {
-            "The deadline passed before an image was made, and nothing is left to pay. Allow more with `deadline_ms`."
+            "The deadline passed before an image was made, and nothing was bought. Allow more with `deadline_ms`."
         }
     }
 }
@@ -288,14 +310,12 @@ fn failed(attempts: &[Attempt]) -> String {
             )
         }
     };
-    let last = attempts.last().map_or_else(
-        || "no provider could be called".to_owned(),
-        |last| {
-            let why = if last.detail.is_empty() { String::new() } else { format!(" ({})", sentence(&last.detail)) };
-            format!("after {} tried, {} was {}{why}", count(attempts.len(), "call"), last.model, last.outcome)
-        },
-    );
-    format!("No image was made: {last}. {money}")
+    let Some(last) = attempts.last() else {
+        return format!("No image was made: no provider could be called. {money}");
+    };
+    let why = if last.detail.is_empty() { String::new() } else { format!(" ({})", sentence(&last.detail)) };
+    let calls = count(attempts.len(), "call");
+    format!("No image was made. The last of {calls}, to {}, ended as {}{why}. {money}", last.model, last.outcome)
 }
 
 fn quota(seconds: u64) -> String {
@@ -307,6 +327,17 @@ fn quota(seconds: u64) -> String {
 
 fn too_large(most: u64) -> String {
     format!("The body is longer than {most} bytes. Nothing was bought; a prompt has at most 10,000 characters.")
+}
+
+/// With a capital letter and a full stop; code in backticks stays as it is.
+fn whole_sentence(mut text: String) -> String {
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    if !text.ends_with(['.', '!', '?']) {
+        text.push('.');
+    }
+    text
 }
 
 /// A detail inside a sentence: without its own full stop.

@@ -259,7 +259,8 @@ mod tests {
 
     #[test]
     fn the_guide_names_every_route() {
-        for route in ["/generate", "/plan", "/images/", "/v1/images/generations", "/v1/models", "/metrics", "/-/reload"] {
+        for route in ["/generate", "/plan", "/images/", "/v1/images/generations", "/v1/models", "/metrics", "/-/reload"]
+        {
             assert!(GUIDE.contains(route), "{route}");
         }
     }

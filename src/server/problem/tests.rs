@@ -59,6 +59,7 @@ fn one_body_serves_both_families_of_readers() {
         assert_eq!(body["instance"], "urn:tollgate:request:r1");
         assert_eq!(body["error"]["code"], refusal.code());
         assert_eq!(body["error"]["message"], body["detail"]);
+        assert_eq!(body["detail"], problem.detail());
         for key in ["title", "detail"] {
             assert!(!body[key].as_str().unwrap().is_empty(), "{refusal:?}");
         }
@@ -70,7 +71,7 @@ fn one_body_serves_both_families_of_readers() {
 fn the_words_are_these() {
     let words: Vec<String> = every()
         .into_iter()
-        .map(|(refusal, status)| format!("{status} {}: {}\n", refusal.code(), Problem::from(refusal).face.detail))
+        .map(|(refusal, status)| format!("{status} {}: {}\n", refusal.code(), Problem::from(refusal).detail()))
         .collect();
     insta::assert_snapshot!(words.concat());
 }

@@ -214,7 +214,7 @@ pub(in crate::server) mod tests {
     }
 
     pub(in crate::server) fn read(payload: Payload) -> String {
-        let length = payload.len();
+        let length = http_body::Body::size_hint(&payload).exact().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let bytes = runtime.block_on(payload.collect()).unwrap().to_bytes();
         assert_eq!(bytes.len() as u64, length);

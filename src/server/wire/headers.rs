@@ -155,6 +155,20 @@ fn not_json(media: &str) -> String {
     )
 }
 
+/// Where the caller reaches this gateway, with no slash at the end: as configured, else by the `Host` they named.
+pub(in crate::server) fn base_url(headers: &HeaderMap, public: Option<&str>) -> String {
+    if let Some(public) = public {
+        return public.trim_end_matches('/').to_owned();
+    }
+    let plain = |host: &&str| host.bytes().all(|b| b.is_ascii_alphanumeric() || b".:-[]_".contains(&b));
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
+    match text("host").filter(plain) {
+        Some(host) => format!("{scheme}://{host}"),
+        None => String::new(),
+    }
+}
+
 /// Refuses an encoded body: a small one could unpack to any size.
 pub(in crate::server) fn not_encoded(headers: &HeaderMap) -> Result<(), Refusal> {
     match headers.get(header::CONTENT_ENCODING) {

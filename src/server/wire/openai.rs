@@ -1,8 +1,8 @@
-//! OpenAI's shapes: its images request, its answer, its list of models.
+//! `OpenAI`'s shapes: its images request, its answer, its list of models.
 //!
 //! Why it exists: `openai` with another `base_url` works unchanged, and the contract's own fields ride along at the top
 //! level, where `extra_body` puts them. What it refuses to know: edits, variations and streams, which are refused in
-//! words. OpenAI's words for quality are tiers of the policy where it has one of that name, else its drafts and heroes.
+//! words. `OpenAI`'s words for quality are tiers of the policy where it has one of that name, else its drafts and heroes.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -90,9 +90,8 @@ fn model(name: &str, market: &Market<'_>) -> Result<ModelChoice, Problem> {
     if let Some(model) = generators().find(|model| &*model.id == name) {
         return Ok(ModelChoice::Pinned(model.id.to_string()));
     }
-    let bare = |model: &&Model| {
-        &*model.remote == name || model.id.split_once('/').is_some_and(|(_, bare)| bare == name)
-    };
+    let bare =
+        |model: &&Model| &*model.remote == name || model.id.split_once('/').is_some_and(|(_, bare)| bare == name);
     let usable = market.usable().map(|(model, _)| model).find(bare);
     if let Some(model) = usable.or_else(|| generators().find(bare)) {
         return Ok(ModelChoice::Pinned(model.id.to_string()));
