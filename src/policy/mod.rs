@@ -93,27 +93,3 @@ pub fn check(paths: &[PathBuf], env: &dyn Env, overrides: &Overrides, today: Dat
 pub fn schema() -> serde_json::Value {
     raw::schema()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Bare;
-
-    impl Env for Bare {
-        fn var(&self, _: &str) -> Option<String> {
-            None
-        }
-
-        fn read(&self, path: &str) -> io::Result<String> {
-            Err(io::Error::other(path.to_owned()))
-        }
-    }
-
-    #[test]
-    fn the_shipped_policy_is_clean() {
-        let report = check(&[], &Bare, &Overrides::new(), jiff::civil::date(2026, 11, 22));
-        assert_eq!(diagnostic::render(&report.diagnostics, false), "");
-        println!("{:#?}", report.snapshot.unwrap().off_lines());
-    }
-}
