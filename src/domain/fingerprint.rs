@@ -46,10 +46,40 @@ impl Fingerprint {
         Self(digest.0.finalize().into())
     }
 
+    /// Of an idempotency key in its tenant's scope.
+    pub fn of_key(tenant: &str, key: &str) -> Self {
+        let mut digest = Tagged(Sha256::new_with_prefix(b"tollgate key v1"));
+        digest.field(b"tenant", tenant.as_bytes());
+        digest.field(b"key", key.as_bytes());
+        Self(digest.0.finalize().into())
+    }
+
+    /// From the digest.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Lower-case hex.
+    pub fn hex(&self) -> String {
+        hex(&self.0)
+    }
+
     /// The digest.
     pub const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
+}
+
+/// Lower-case hex of `bytes`.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).map_or('0', |&d| char::from(d));
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// SHA-256 of `bytes`, in lower-case hex.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 struct Tagged(Sha256);

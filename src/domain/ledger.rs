@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::fault::Billed;
+use super::fingerprint::Fingerprint;
 use super::money::Money;
 
 /// Where the money of one attempt is.
@@ -195,8 +196,19 @@ pub struct Opening {
     pub expected_accept: f64,
     /// The worst price of the chosen plan: reserved.
     pub reserved: Money,
+    /// The idempotency key that it answers, if one was sent.
+    pub claim: Option<Claim>,
     /// The plan's first calls, held: they may be sent once the opening is durable.
     pub attempts: Vec<Attempt>,
+}
+
+/// An idempotency key in its caller's scope: one key, one purchase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Digest of tenant, route and key, in hex.
+    pub scope: String,
+    /// The ask that the key first came with.
+    pub fingerprint: Fingerprint,
 }
 
 /// A generation as the ledger closes it.
@@ -214,6 +226,8 @@ pub struct Closing {
     pub latency: Duration,
     /// SHA-256 of each stored image, in hex, with its extension: `ab…cd.png`.
     pub images: Vec<String>,
+    /// What a replay answers, as JSON without the pictures; `None` unless it succeeded.
+    pub answer: Option<String>,
     /// Every attempt, none of them held any more.
     pub attempts: Vec<Attempt>,
 }

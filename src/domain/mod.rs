@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod fault;
 pub mod fingerprint;
 pub mod image;
+pub mod latency;
 pub mod ledger;
 pub mod money;
 pub mod plan;

@@ -28,6 +28,8 @@ pub enum Refusal {
     },
     /// The key may not do this.
     Forbidden(String),
+    /// The idempotency key came before with another body.
+    IdempotencyKeyReused,
     /// A failure of ours.
     Internal,
     /// The body or a header is not acceptable.
@@ -88,6 +90,7 @@ impl Refusal {
             Self::ContentRefused { .. } => "content_refused",
             Self::DeadlineExceeded { .. } => "deadline_exceeded",
             Self::Forbidden(_) => "forbidden",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
             Self::Internal => "internal",
             Self::InvalidRequest { .. } => "invalid_request",
             Self::LedgerUnavailable => "ledger_unavailable",

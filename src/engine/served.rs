@@ -22,6 +22,8 @@ pub struct Inbound {
     pub key: Option<Arc<str>>,
     /// The id that every trace of the request carries.
     pub request_id: Arc<str>,
+    /// `Idempotency-Key`, unquoted.
+    pub idempotency_key: Option<Arc<str>>,
     /// `Tollgate-Share: never`.
     pub share_never: bool,
     /// Unknown fields and other things worth a warning.

@@ -21,7 +21,8 @@ use crate::transport::Boxed;
 
 /// The books.
 pub trait Ledger: Send + Sync {
-    /// Writes a generation with its reservation and its first attempts. When this returns `Ok`, they are durable and the
+    /// Writes a generation with its reservation, its claim and its first attempts. A claim that an earlier generation
+    /// holds passes to this one when that one ended without any exposure, else it is [`LedgerFault::Reused`]. When this returns `Ok`, they are durable and the
     /// calls may be sent.
     fn open(&self, opening: Opening) -> Boxed<'_, Result<(), LedgerFault>>;
 
@@ -34,8 +35,11 @@ pub trait Ledger: Send + Sync {
     /// Like [`Ledger::close`], without waiting: for a reservation dropped by a panic or a shutdown.
     fn abandon(&self, closing: Closing);
 
+    /// The generation that last claimed this idempotency scope, not older than `since`.
+    fn recall<'a>(&'a self, scope: &'a str, since: Timestamp) -> Boxed<'a, Result<Option<Record>, LedgerFault>>;
+
     /// A generation by id.
-    fn show(&self, id: &str) -> Boxed<'_, Result<Option<Record>, LedgerFault>>;
+    fn show<'a>(&'a self, id: &'a str) -> Boxed<'a, Result<Option<Record>, LedgerFault>>;
 
     /// Sums by `by` since then, the largest first.
     fn spend(&self, by: SpendBy, since: Timestamp) -> Boxed<'_, Result<Vec<SpendRow>, LedgerFault>>;
@@ -85,6 +89,8 @@ pub enum LedgerFault {
     Unavailable(String),
     /// No such generation, or it is closed already.
     NotOpen(String),
+    /// The opening's claim is held by a generation that may have cost money.
+    Reused,
 }
 
 impl fmt::Display for LedgerFault {
@@ -92,6 +98,7 @@ impl fmt::Display for LedgerFault {
         match self {
             Self::Unavailable(why) => write!(f, "the ledger is unavailable: {why}"),
             Self::NotOpen(id) => write!(f, "generation {id} is not open"),
+            Self::Reused => f.write_str("the idempotency key has bought already"),
         }
     }
 }

@@ -72,7 +72,8 @@ impl Enumerator<'_> {
     /// Prices the generator's calls at `native`.
     fn draft(&self, ix: ModelIx, model: &Model, native: Placed, seen: ModelView) -> Option<Draft> {
         let ask = &self.request.ask;
-        let per_call = model.max_images.max(1).min(ask.n);
+        // A seed names one image: n images of a seed are n calls with the seeds that follow it.
+        let per_call = if ask.seed.is_some() { 1 } else { model.max_images.max(1).min(ask.n) };
         let calls = ask.n.div_ceil(per_call);
         let prompt_bytes = ask.prompt.as_str().len() + ask.negative_prompt.as_deref().map_or(0, str::len);
         let one = |images| quote(model, native.size, images, prompt_bytes, seen.latency, self.today);

@@ -1,0 +1,218 @@
+//! What the engine knows of the world between requests: breakers, latencies, retry budgets.
+//!
+//! Why it exists: the planner wants one [`View`] of now, and every call's end must reach it. State is keyed by name, so
+//! that it survives a policy reload. What it refuses to know: prices and plans.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
+use tower::retry::budget::{Budget, TpsBudget};
+
+use crate::domain::breaker::{Breaker, Settings, Signal, State};
+use crate::domain::catalog::{Latency, Model, ModelIx, Provider, TaskIx};
+use crate::domain::latency::Estimate;
+use crate::domain::plan::{Gate, ModelView, View};
+use crate::domain::quality::{Posterior, Prior};
+use crate::policy::Snapshot;
+use crate::state::{Draw, Limits};
+
+/// Breakers, latencies and budgets of everything that was ever in the policy.
+pub(crate) struct World {
+    limits: Arc<dyn Limits>,
+    models: Mutex<HashMap<Arc<str>, Arc<ModelHealth>>>,
+    providers: Mutex<HashMap<Arc<str>, Arc<ProviderHealth>>>,
+    bound: ArcSwapOption<Bound>,
+}
+
+/// The world by the indices of one snapshot.
+pub(crate) struct Bound {
+    digest: Arc<str>,
+    models: Vec<Arc<ModelHealth>>,
+    providers: Vec<Arc<ProviderHealth>>,
+}
+
+struct ModelHealth {
+    breaker: Mutex<Breaker>,
+    latency: Mutex<Estimate>,
+}
+
+struct ProviderHealth {
+    breaker: Mutex<Breaker>,
+    /// A fifth of the calls may be repeats, and ten a second in any case. Source: linkerd's and Finagle's default.
+    retries: TpsBudget,
+}
+
+const RETRY_TTL: Duration = Duration::from_secs(10);
+const RETRY_FLOOR: u32 = 10;
+const RETRY_SHARE: f32 = 0.2;
+
+impl World {
+    pub(crate) fn new(limits: Arc<dyn Limits>) -> Self {
+        Self { limits, models: Mutex::default(), providers: Mutex::default(), bound: ArcSwapOption::empty() }
+    }
+
+    /// The world by this snapshot's indices.
+    pub(crate) fn bind(&self, snapshot: &Snapshot) -> Arc<Bound> {
+        if let Some(bound) = self.bound.load_full().filter(|bound| bound.digest == snapshot.digest) {
+            return bound;
+        }
+        let bound = Arc::new(self.bind_anew(snapshot));
+        self.bound.store(Some(Arc::clone(&bound)));
+        bound
+    }
+
+    fn bind_anew(&self, snapshot: &Snapshot) -> Bound {
+        let (mut models, mut providers) = (locked(&self.models), locked(&self.providers));
+        let of_model = |model: &Model| {
+            let fresh = || {
+                Arc::new(ModelHealth {
+                    breaker: Mutex::new(Breaker::new(Settings::default())),
+                    latency: Mutex::new(Estimate::new(model.latency)),
+                })
+            };
+            Arc::clone(models.entry(model.id.clone()).or_insert_with(fresh))
+        };
+        let of_provider = |provider: &Provider| {
+            let fresh = || {
+                Arc::new(ProviderHealth {
+                    breaker: Mutex::new(Breaker::new(Settings { consecutive: 10, ..Settings::default() })),
+                    retries: TpsBudget::new(RETRY_TTL, RETRY_FLOOR, RETRY_SHARE),
+                })
+            };
+            Arc::clone(providers.entry(provider.name.clone()).or_insert_with(fresh))
+        };
+        Bound {
+            digest: snapshot.digest.clone(),
+            models: snapshot.catalog.models.iter().map(of_model).collect(),
+            providers: snapshot.catalog.providers.iter().map(of_provider).collect(),
+        }
+    }
+
+    /// The planner's view of now, for a request of this task.
+    pub(crate) fn view(&self, bound: &Bound, snapshot: &Snapshot, task: TaskIx, now: Timestamp) -> View {
+        let catalog = &snapshot.catalog;
+        let provider_gates: Vec<Gate> = catalog
+            .providers
+            .iter()
+            .zip(&bound.providers)
+            .map(|(provider, health)| self.provider_gate(provider, health, now))
+            .collect();
+        let models = catalog.models.iter().zip(&bound.models).map(|(model, health)| {
+            let above = provider_gates.get(usize::from(model.provider.0)).copied().unwrap_or_default();
+            ModelView {
+                gate: if above == Gate::Open { self.model_gate(model, health, now) } else { above },
+                latency: locked(&health.latency).latency(),
+                accept: posterior(model, task),
+            }
+        });
+        View { models: models.collect() }
+    }
+
+    fn provider_gate(&self, provider: &Provider, health: &ProviderHealth, now: Timestamp) -> Gate {
+        if let Some(wait) = open_for(&health.breaker, now) {
+            return Gate::Broken(wait);
+        }
+        self.room(&Draw { owner: &provider.name, limits: &provider.limits }, now)
+    }
+
+    fn model_gate(&self, model: &Model, health: &ModelHealth, now: Timestamp) -> Gate {
+        if let Some(wait) = open_for(&health.breaker, now) {
+            return Gate::Broken(wait);
+        }
+        if model.limits.is_empty() {
+            return Gate::Open;
+        }
+        self.room(&Draw { owner: &model.id, limits: &model.limits }, now)
+    }
+
+    fn room(&self, draw: &Draw<'_>, now: Timestamp) -> Gate {
+        let wait = self.limits.wait(std::slice::from_ref(draw), now);
+        if wait.is_zero() { Gate::Open } else { Gate::Spent(wait) }
+    }
+}
+
+impl Bound {
+    /// Takes leave of both breakers: the wait when either refuses.
+    pub(crate) fn admit(&self, ix: ModelIx, model: &Model, now: Timestamp) -> Result<(), Duration> {
+        let (Some(provider), Some(own)) = (self.provider(model), self.models.get(usize::from(ix.0))) else {
+            return Ok(());
+        };
+        let until = |until: Timestamp| until.duration_since(now).unsigned_abs();
+        locked(&provider.breaker).admit(now).map_err(until)?;
+        locked(&own.breaker).admit(now).map_err(|refused| {
+            locked(&provider.breaker).withdraw();
+            until(refused)
+        })
+    }
+
+    /// Gives back what [`Bound::admit`] took, for a call that was not made.
+    pub(crate) fn withdraw(&self, ix: ModelIx, model: &Model) {
+        if let Some(provider) = self.provider(model) {
+            locked(&provider.breaker).withdraw();
+        }
+        if let Some(own) = self.models.get(usize::from(ix.0)) {
+            locked(&own.breaker).withdraw();
+        }
+    }
+
+    /// Hears how a call ended.
+    pub(crate) fn hear(&self, ix: ModelIx, model: &Model, signal: Signal, took: Option<Duration>, now: Timestamp) {
+        if let Some(provider) = self.provider(model) {
+            locked(&provider.breaker).hear(signal, now);
+            if signal == Signal::Success {
+                provider.retries.deposit();
+            }
+        }
+        if let Some(own) = self.models.get(usize::from(ix.0)) {
+            locked(&own.breaker).hear(signal, now);
+            if let Some(took) = took {
+                locked(&own.latency).hear(took);
+            }
+        }
+    }
+
+    /// Takes one repeat out of the provider's retry budget.
+    pub(crate) fn may_retry(&self, model: &Model) -> bool {
+        self.provider(model).is_none_or(|provider| provider.retries.withdraw())
+    }
+
+    /// Measured latency of a model.
+    pub(crate) fn latency(&self, ix: ModelIx) -> Latency {
+        self.models.get(usize::from(ix.0)).map(|own| locked(&own.latency).latency()).unwrap_or_default()
+    }
+
+    /// The breaker of a provider.
+    pub(crate) fn provider_breaker(&self, at: usize, now: Timestamp) -> State {
+        self.providers.get(at).map_or(State::Closed, |health| locked(&health.breaker).state(now))
+    }
+
+    /// The breaker of a model.
+    pub(crate) fn model_breaker(&self, ix: ModelIx, now: Timestamp) -> State {
+        self.models.get(usize::from(ix.0)).map_or(State::Closed, |health| locked(&health.breaker).state(now))
+    }
+
+    fn provider(&self, model: &Model) -> Option<&Arc<ProviderHealth>> {
+        self.providers.get(usize::from(model.provider.0))
+    }
+}
+
+/// What is believed of a model's acceptance for a task.
+pub(crate) fn posterior(model: &Model, task: TaskIx) -> Posterior {
+    let prior = model.priors.get(usize::from(task.0)).copied().unwrap_or(Prior { mean: 0.5, weight: 2.0 });
+    Posterior::new(prior, 0.0, 0.0)
+}
+
+fn open_for(breaker: &Mutex<Breaker>, now: Timestamp) -> Option<Duration> {
+    match locked(breaker).state(now) {
+        State::Open(until) => Some(until.duration_since(now).unsigned_abs()),
+        State::Closed | State::HalfOpen => None,
+    }
+}
+
+/// A poisoned lock guards plain numbers: the last ones stand.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
