@@ -5,6 +5,11 @@
 //! runs one suite over all.
 
 pub mod flights;
+mod folder;
+pub mod images;
+pub mod limits;
+pub mod sqlite;
+mod words;
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,15 +48,40 @@ pub trait Ledger: Send + Sync {
 
     /// Sums by `by` since then, the largest first.
     fn spend(&self, by: SpendBy, since: Timestamp) -> Boxed<'_, Result<Vec<SpendRow>, LedgerFault>>;
+
+    /// Money in doubt, by provider; a provider without any is left out. Cheap: it reads only what is in doubt.
+    fn doubt(&self) -> Boxed<'_, Result<Vec<AmbiguousSum>, LedgerFault>>;
+}
+
+/// What a store keeps when everything stops at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Survives a power cut: every write is flushed to the disk before it is answered.
+    #[default]
+    Power,
+    /// Survives the death of the process, by `kill -9` too, since the operating system has the bytes. A power cut may
+    /// lose the last writes; it never damages a ledger.
+    Process,
 }
 
 /// A generation as the ledger keeps it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// As it was opened.
+    /// As it was opened, with every attempt of its life as it was before it was sent.
     pub opening: Opening,
-    /// As it was closed; `None` while it runs.
+    /// As it was closed; `None` while it runs. Its outcome is `crashed` when the process died first.
     pub closing: Option<Closing>,
+}
+
+/// A provider's money in doubt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AmbiguousSum {
+    /// The provider's name.
+    pub provider: Arc<str>,
+    /// The sum held for its attempts in doubt.
+    pub sum: Money,
+    /// When the oldest of their generations was opened.
+    pub oldest: Timestamp,
 }
 
 /// How `spend` groups.

@@ -3,17 +3,23 @@
 //! Why it exists: sockets, TLS, credentials and the address guard in one room. What it refuses to know: what a reply
 //! means (dialects), what it costs (engine), whether to try again (domain). It repeats nothing and follows no redirect.
 
+pub mod guard;
+mod http;
+mod outgoing;
+mod scripted;
 mod secret;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use tokio::time::Instant;
 
 use crate::domain::fault::Fault;
 use crate::provider::{Call, Reply};
 
+pub use http::{HttpTransport, NotBuilt};
+pub use scripted::{Scripted, Turn};
 pub use secret::Secret;
 
 /// A future of a port.
@@ -38,4 +44,11 @@ pub trait Transport: Send + Sync {
     /// [`Stage::buys`]: crate::provider::Stage::buys
     fn send<'a>(&'a self, endpoint: &'a Endpoint, call: &'a Call, deadline: Instant)
     -> Boxed<'a, Result<Reply, Fault>>;
+}
+
+/// Makes ring the process's TLS provider, once; every client of this process is built after it.
+pub(crate) fn install_tls() {
+    static DONE: Once = Once::new();
+    // Another provider that is installed already serves as well.
+    DONE.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
 }

@@ -1,0 +1,111 @@
+//! The one writer: a thread that commits what waits, all of it in one transaction.
+//!
+//! Why it exists: a commit costs a flush of the disk however many rows are in it, so writers that come together share
+//! one. It waits for nobody: alone, a write commits at once; under load, a batch is what came during the last commit.
+//! What it refuses to know: who asked, and what the rows mean.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, ErrorCode};
+
+use super::queue::{Command, Queue};
+use super::rows;
+use crate::state::LedgerFault;
+
+/// Commands of one transaction at most, so that the first of them does not wait for hundreds.
+const BATCH: usize = 64;
+
+/// The thread and its queue; dropping it writes what waits and joins.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: Arc<Queue>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread on its own connection.
+    pub(super) fn start(connection: Connection) -> Result<Self, LedgerFault> {
+        let queue = Arc::new(Queue::default());
+        let theirs = Arc::clone(&queue);
+        let thread = std::thread::Builder::new()
+            .name("ledger-writer".into())
+            .spawn(move || run(&connection, &theirs))
+            .map_err(|error| LedgerFault::Unavailable(format!("no thread for its writer: {error}")))?;
+        Ok(Self { queue, thread: Some(thread) })
+    }
+
+    /// Where commands line up.
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.shut();
+        if let Some(thread) = self.thread.take() {
+            // Its panic, if any, was reported when it happened; there is nothing left to undo.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(connection: &Connection, queue: &Queue) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while queue.take(&mut batch, BATCH) {
+        match transact(connection, &batch) {
+            Ok(verdicts) => answer(batch.drain(..), verdicts),
+            // One command breaks a rule of the schema: it must not take the others with it.
+            Err(fault) if batch.len() > 1 && breaks_a_rule(&fault) => one_by_one(connection, &mut batch),
+            Err(fault) => batch.drain(..).for_each(|command| command.answer(Err(unavailable(&fault)))),
+        }
+    }
+}
+
+fn one_by_one(connection: &Connection, batch: &mut Vec<Command>) {
+    for command in batch.drain(..) {
+        let verdict = transact(connection, std::slice::from_ref(&command))
+            .map_or_else(|fault| Err(unavailable(&fault)), |verdicts| verdicts.into_iter().collect());
+        command.answer(verdict);
+    }
+}
+
+fn answer(commands: impl Iterator<Item = Command>, verdicts: Vec<Result<(), LedgerFault>>) {
+    commands.zip(verdicts).for_each(|(command, verdict)| command.answer(verdict));
+}
+
+/// Writes the whole batch durably, or nothing of it. A verdict that is an error has written nothing of its command.
+fn transact(connection: &Connection, batch: &[Command]) -> rusqlite::Result<Vec<Result<(), LedgerFault>>> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let written = write(connection, batch);
+    // A full disk rolls back by itself.
+    if written.is_err() && !connection.is_autocommit() {
+        connection.execute_batch("ROLLBACK")?;
+    }
+    written
+}
+
+fn write(connection: &Connection, batch: &[Command]) -> rusqlite::Result<Vec<Result<(), LedgerFault>>> {
+    let verdicts = batch.iter().map(|command| apply(connection, command)).collect::<rusqlite::Result<Vec<_>>>()?;
+    connection.prepare_cached("COMMIT")?.execute([])?;
+    Ok(verdicts)
+}
+
+fn apply(connection: &Connection, command: &Command) -> rusqlite::Result<Result<(), LedgerFault>> {
+    let (id, open) = match command {
+        Command::Open(opening, _) => (&opening.id, rows::open(connection, opening).map(|()| true)?),
+        Command::Hold(id, attempts, _) => (id, rows::hold(connection, id, attempts)?),
+        Command::Close(closing, _) => (&closing.id, rows::close(connection, closing)?),
+    };
+    Ok(if open { Ok(()) } else { Err(LedgerFault::NotOpen(id.to_string())) })
+}
+
+fn breaks_a_rule(fault: &rusqlite::Error) -> bool {
+    fault.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
+}
+
+/// The store's own words.
+pub(super) fn unavailable(fault: &rusqlite::Error) -> LedgerFault {
+    LedgerFault::Unavailable(fault.to_string())
+}
