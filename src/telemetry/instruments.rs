@@ -1,0 +1,213 @@
+//! The numbers behind the names: the one place that knows the `prometheus` crate.
+//!
+//! Why it exists: every series is made from its row in `metrics.rs`, and money is kept in whole micro-dollars until the
+//! moment it is shown, so that sums here equal the ledger's. What it refuses to know: what the numbers mean.
+//! To add an instrument: a field, filled in [`Instruments::new`] from its [`Metric`].
+
+use std::collections::HashMap;
+
+use prometheus::core::Collector;
+use prometheus::proto::{Counter, Gauge, MetricFamily};
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use super::metrics::{Kind, Metric, Unit};
+
+/// A row of the metric table that the library refuses; a mistake in `metrics.rs`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadMetric(pub String);
+
+impl std::fmt::Display for BadMetric {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a metric cannot be registered: {}", self.0)
+    }
+}
+
+impl std::error::Error for BadMetric {}
+
+impl From<prometheus::Error> for BadMetric {
+    fn from(error: prometheus::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// All series of the process, by metric.
+pub(super) struct Instruments {
+    registry: Registry,
+    counters: HashMap<Metric, IntCounterVec>,
+    gauges: HashMap<Metric, IntGaugeVec>,
+    histograms: HashMap<Metric, HistogramVec>,
+}
+
+impl Instruments {
+    /// One instrument for each row of the table.
+    pub(super) fn new() -> Result<Self, BadMetric> {
+        let mut made = Self {
+            registry: Registry::new(),
+            counters: HashMap::new(),
+            gauges: HashMap::new(),
+            histograms: HashMap::new(),
+        };
+        for metric in Metric::ALL {
+            let spec = metric.spec();
+            match spec.kind {
+                Kind::Counter => {
+                    let vec = IntCounterVec::new(Opts::new(spec.name, spec.help), spec.labels)?;
+                    made.register(&vec)?;
+                    made.counters.insert(metric, vec);
+                }
+                Kind::Gauge => {
+                    let vec = IntGaugeVec::new(Opts::new(spec.name, spec.help), spec.labels)?;
+                    made.register(&vec)?;
+                    made.gauges.insert(metric, vec);
+                }
+                Kind::Histogram(bounds) => {
+                    let opts = HistogramOpts::new(spec.name, spec.help).buckets(bounds.to_vec());
+                    let vec = HistogramVec::new(opts, spec.labels)?;
+                    made.register(&vec)?;
+                    made.histograms.insert(metric, vec);
+                }
+            }
+        }
+        Ok(made)
+    }
+
+    fn register(&self, vec: &(impl Collector + Clone + 'static)) -> Result<(), BadMetric> {
+        Ok(self.registry.register(Box::new(vec.clone()))?)
+    }
+
+    /// The counter of `metric` with these label values.
+    pub(super) fn counter(&self, metric: Metric, values: &[&str]) -> Tally {
+        Tally(self.counters.get(&metric).and_then(|vec| vec.get_metric_with_label_values(values).ok()))
+    }
+
+    /// The gauge of `metric` with these label values.
+    pub(super) fn gauge(&self, metric: Metric, values: &[&str]) -> Level {
+        Level(self.gauges.get(&metric).and_then(|vec| vec.get_metric_with_label_values(values).ok()))
+    }
+
+    /// The histogram of `metric` with these label values.
+    pub(super) fn histogram(&self, metric: Metric, values: &[&str]) -> Spread {
+        Spread(self.histograms.get(&metric).and_then(|vec| vec.get_metric_with_label_values(values).ok()))
+    }
+
+    /// Forgets every series of a gauge, before its values are set anew.
+    pub(super) fn clear(&self, metric: Metric) {
+        if let Some(vec) = self.gauges.get(&metric) {
+            vec.reset();
+        }
+    }
+
+    /// The exposition text, version 0.0.4.
+    pub(super) fn render(&self) -> String {
+        let mut families = self.registry.gather();
+        for family in &mut families {
+            in_dollars(family);
+        }
+        TextEncoder::new().encode_to_string(&families).unwrap_or_default()
+    }
+}
+
+/// Money is counted in micro-dollars and shown in dollars.
+fn in_dollars(family: &mut MetricFamily) {
+    let spec = Metric::ALL.into_iter().map(Metric::spec).find(|spec| spec.name == family.name());
+    let Some(spec) = spec.filter(|spec| spec.unit == Unit::Usd) else {
+        return;
+    };
+    for metric in family.mut_metric() {
+        if spec.kind == Kind::Counter {
+            let mut counter = Counter::default();
+            counter.set_value(metric.get_counter().get_value() / 1e6);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(metric.get_gauge().get_value() / 1e6);
+            metric.set_gauge(gauge);
+        }
+    }
+}
+
+/// A resolved counter. The labels of each metric are given in one place with its row's arity, which a test checks; a
+/// mismatch would count nothing rather than stop a request.
+#[derive(Clone, Debug)]
+pub(super) struct Tally(Option<prometheus::IntCounter>);
+
+impl Tally {
+    /// Adds `by`.
+    pub(super) fn add(&self, by: u64) {
+        if let Some(counter) = &self.0 {
+            counter.inc_by(by);
+        }
+    }
+}
+
+/// A resolved gauge.
+#[derive(Clone, Debug)]
+pub(super) struct Level(Option<prometheus::IntGauge>);
+
+impl Level {
+    /// Sets it.
+    pub(super) fn set(&self, to: i64) {
+        if let Some(gauge) = &self.0 {
+            gauge.set(to);
+        }
+    }
+
+    /// Adds `by`, which may be negative.
+    pub(super) fn add(&self, by: i64) {
+        if let Some(gauge) = &self.0 {
+            gauge.add(by);
+        }
+    }
+}
+
+/// A resolved histogram.
+#[derive(Clone, Debug)]
+pub(super) struct Spread(Option<prometheus::Histogram>);
+
+impl Spread {
+    /// Counts a duration.
+    pub(super) fn observe(&self, time: std::time::Duration) {
+        if let Some(histogram) = &self.0 {
+            histogram.observe(time.as_secs_f64());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_makes_an_instrument_that_takes_its_labels() {
+        let instruments = Instruments::new().unwrap();
+        for metric in Metric::ALL {
+            let spec = metric.spec();
+            let values = vec!["x"; spec.labels.len()];
+            let made = match spec.kind {
+                Kind::Counter => instruments.counter(metric, &values).0.is_some(),
+                Kind::Gauge => instruments.gauge(metric, &values).0.is_some(),
+                Kind::Histogram(_) => instruments.histogram(metric, &values).0.is_some(),
+            };
+            assert!(made, "{metric:?}");
+        }
+        let text = instruments.render();
+        for metric in Metric::ALL {
+            assert!(text.contains(&format!("# TYPE {} ", metric.spec().name)), "{metric:?}");
+        }
+    }
+
+    #[test]
+    fn micro_dollars_are_shown_as_dollars() {
+        let instruments = Instruments::new().unwrap();
+        instruments.counter(Metric::Cost, &["p", "p/m", "price_table"]).add(35_000);
+        instruments.gauge(Metric::AmbiguousOpen, &["p"]).set(1_250_000);
+        let text = instruments.render();
+        assert!(
+            text.contains(r#"tollgate_cost_usd_total{basis="price_table",model="p/m",provider="p"} 0.035"#),
+            "{text}"
+        );
+        assert!(text.contains(r#"tollgate_ambiguous_open_usd{provider="p"} 1.25"#), "{text}");
+    }
+}
