@@ -59,6 +59,9 @@ pub(crate) struct ExplainArgs {
     /// File with the JSON body of POST /generate; `-` reads stdin
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     pub(crate) request: Option<PathBuf>,
+    /// Show every candidate, not only the first of each kind
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Plan from this policy, a file or a folder, and ask no gateway
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     pub(crate) policy: Option<PathBuf>,
