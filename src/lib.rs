@@ -1,7 +1,6 @@
 //! Tollgate.
 pub mod cli;
 pub mod domain;
-pub mod engine;
 pub mod provider;
 pub mod sandbox;
 pub mod state;

@@ -202,6 +202,9 @@ pub struct Opening {
     pub attempts: Vec<Attempt>,
 }
 
+/// How long a claim is remembered.
+pub const CLAIM_LIFE: Duration = Duration::from_hours(24);
+
 /// An idempotency key in its caller's scope: one key, one purchase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {

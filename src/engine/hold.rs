@@ -120,6 +120,11 @@ impl Reservation {
         }
     }
 
+    /// The generation's id.
+    pub(crate) fn id(&self) -> Arc<str> {
+        self.id.clone()
+    }
+
     /// What counts against the cap so far.
     pub(crate) fn exposure(&self) -> Money {
         Sums::of(&self.attempts).exposure()

@@ -1,5 +1,516 @@
-//! The rooms of a request: join, plan, reserve, execute, settle.
+//! The rooms of a request, in order; the whole path stands on this page.
+//!
+//! ```text
+//! serve ─ authenticate ─ normalise ─ join ─┬─ replay                     free
+//!                                          ├─ follow a flight            free
+//!                                          └─ lead: generate             on a task of its own
+//! generate ─ plan ─ admit ─ execute ─ conclude ─ close                   the rooms that cost money
+//! ```
+//!
+//! What it refuses to know: HTTP, wires, sockets, databases. To add a concern of requests: a room, an `async fn` with
+//! named inputs and outputs, called from here.
 
+mod buy;
+mod execute;
+mod finish;
+mod hold;
+mod replay;
 pub mod served;
+mod standing;
+pub mod tasks;
+mod world;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use subtle::ConstantTimeEq;
+use tokio::time::{Instant, sleep};
+
+use crate::domain::catalog::Model;
+use crate::domain::fingerprint::{Fingerprint, sha256_hex};
+use crate::domain::image::Format;
+use crate::domain::ledger::{Attempt, Claim, Opening, Sums};
+use crate::domain::plan::explain::{Explained, explain, steps};
+use crate::domain::plan::{Candidate, Planned, Reason, View, plan};
+use crate::domain::refusal::Refusal;
+use crate::domain::request::GenerationRequest;
+use crate::domain::rule::Share;
+use crate::policy::{Snapshot, Snapshots};
+use crate::state::flights::{Flights, Joined, Landing, Lead};
+use crate::state::{Images, Ledger, Limits};
+use crate::telemetry::{Outcome, Receipt, Telemetry, clock};
+use crate::transport::Transport;
+
+use execute::{Made, Run};
+use hold::{End, Reservation};
+use tasks::Tasks;
+use world::World;
 
 pub use served::{Expected, How, Inbound, Served, ServedImage, Timings};
+pub use standing::{Acceptance, ModelStanding, Standing};
+
+/// What a flight lands with.
+type Landed = Result<Served, Refusal>;
+
+/// Everything that the engine stands on.
+pub struct Parts {
+    /// The policy, hot.
+    pub snapshots: Arc<Snapshots>,
+    /// The books.
+    pub ledger: Arc<dyn Ledger>,
+    /// The pictures.
+    pub images: Arc<dyn Images>,
+    /// Provider limits.
+    pub limits: Arc<dyn Limits>,
+    /// The way out.
+    pub transport: Arc<dyn Transport>,
+    /// Metrics and log.
+    pub telemetry: Arc<Telemetry>,
+    /// Whether the ledger keeps prompts as text.
+    pub keep_prompts: bool,
+    /// Seeds the engine's own dice (jitter, seeds of images); from the system when `None`.
+    pub dice: Option<u64>,
+}
+
+/// Serves requests.
+pub struct Engine {
+    snapshots: Arc<Snapshots>,
+    ledger: Arc<dyn Ledger>,
+    images: Arc<dyn Images>,
+    limits: Arc<dyn Limits>,
+    transport: Arc<dyn Transport>,
+    telemetry: Arc<Telemetry>,
+    world: World,
+    flights: Flights<Landed>,
+    tasks: Tasks,
+    dice: Mutex<StdRng>,
+    keep_prompts: bool,
+}
+
+/// A request on its way through the rooms that cost money.
+struct Order {
+    snapshot: Arc<Snapshot>,
+    tenant: Arc<str>,
+    request: GenerationRequest,
+    inbound: Inbound,
+    claim: Option<Claim>,
+}
+
+/// How a request may be answered.
+enum Way {
+    Replay(Box<Served>),
+    Follow(Landing<Landed>),
+    Lead(Landing<Landed>),
+}
+
+impl Engine {
+    /// An engine on these parts.
+    pub fn new(parts: Parts) -> Self {
+        let world = World::new(Arc::clone(&parts.limits));
+        let dice = parts.dice.map_or_else(|| StdRng::seed_from_u64(rand::random()), StdRng::seed_from_u64);
+        Self {
+            snapshots: parts.snapshots,
+            ledger: parts.ledger,
+            images: parts.images,
+            limits: parts.limits,
+            transport: parts.transport,
+            telemetry: parts.telemetry,
+            world,
+            flights: Flights::default(),
+            tasks: Tasks::default(),
+            dice: Mutex::new(dice),
+            keep_prompts: parts.keep_prompts,
+        }
+    }
+
+    /// Serves one request: exactly one answer and one receipt.
+    pub async fn serve(self: &Arc<Self>, inbound: Inbound) -> Landed {
+        let snapshot = self.snapshots.current();
+        let mut receipt = blank_receipt(&inbound, &snapshot);
+        let arrived = inbound.arrived;
+        let way = match self.enter(&snapshot, inbound, &mut receipt).await {
+            Ok(way) => way,
+            Err(refusal) => return self.reported(Err(refusal), receipt, arrived),
+        };
+        match way {
+            Way::Replay(served) => self.reported(Ok(*served), receipt, arrived),
+            Way::Follow(flight) => {
+                self.telemetry.flight("local_follower");
+                let landed = flight.landed().await.unwrap_or(Err(Refusal::Internal));
+                self.reported(landed.map(joined), receipt, arrived)
+            }
+            // The flight's own task writes the receipt: it ends even when this caller has gone.
+            Way::Lead(flight) => flight.landed().await.unwrap_or(Err(Refusal::Internal)),
+        }
+    }
+
+    /// The rooms that cost nothing: who asks, what for, and whether it is bought or being bought already.
+    async fn enter(self: &Arc<Self>, snapshot: &Arc<Snapshot>, inbound: Inbound, receipt: &mut Receipt) -> Result<Way, Refusal> {
+        let tenant = authenticate(snapshot, inbound.key.as_deref())?;
+        receipt.key = tenant.clone();
+        let request = normalise(snapshot, &tenant, &inbound)?;
+        receipt.task = snapshot.catalog.task(request.task).map(|task| task.name.clone()).unwrap_or_default();
+        receipt.rule.clone_from(&request.terms.rule);
+        let print = Fingerprint::of(&tenant, &request.ask);
+        let claim = replay::claim(&tenant, &inbound, print);
+        let shared = !inbound.share_never
+            && match request.terms.share {
+                Share::Identical => true,
+                Share::Seeded => request.ask.seed.is_some(),
+                Share::Never => false,
+            };
+        // A key is an ask of its own: two keys with one body are two purchases, one key with two bodies is an error.
+        let flight = match &inbound.idempotency_key {
+            Some(key) => Some(Fingerprint::of(&format!("{tenant}\0{key}"), &request.ask)),
+            None => shared.then_some(print),
+        };
+        let lead = match flight.map(|flight| self.flights.join(flight)) {
+            Some(Joined::Follow(landing)) => return Ok(Way::Follow(landing)),
+            Some(Joined::Lead(lead)) => Some(lead),
+            None => None,
+        };
+        let lead = lead.unwrap_or_else(Lead::alone);
+        if let Some(claim) = &claim {
+            match self.recall(claim).await {
+                Ok(None) => {}
+                Ok(Some(served)) => {
+                    lead.land(Ok(served.clone()));
+                    return Ok(Way::Replay(Box::new(served)));
+                }
+                Err(refusal) => {
+                    lead.land(Err(refusal.clone()));
+                    return Err(refusal);
+                }
+            }
+        }
+        let order = Order { snapshot: Arc::clone(snapshot), tenant, request, inbound, claim };
+        Ok(Way::Lead(self.launch(lead, order)))
+    }
+
+    /// Begins the purchase on a task of its own: a caller that hangs up strands nobody.
+    fn launch(self: &Arc<Self>, lead: Lead<Landed>, order: Order) -> Landing<Landed> {
+        self.telemetry.flight("leader");
+        let landing = lead.landing();
+        let engine = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let landed = engine.generate(order).await;
+            lead.land(landed);
+        });
+        landing
+    }
+
+    /// The rooms that cost money.
+    async fn generate(&self, order: Order) -> Landed {
+        let bound = self.world.bind(&order.snapshot);
+        let planning = Instant::now();
+        let planned = match self.plan_when_possible(&order, &bound).await {
+            Ok(planned) => planned,
+            Err(refusal) => {
+                let receipt = blank_receipt(&order.inbound, &order.snapshot);
+                return self.reported(Err(refusal), fill(receipt, &order), order.inbound.arrived);
+            }
+        };
+        let planning = planning.elapsed();
+        let mut hold = self.admit(&order, &planned);
+        let mut run = Run {
+            engine: self,
+            snapshot: &order.snapshot,
+            bound: &bound,
+            request: &order.request,
+            hold: &mut hold,
+            today: today(),
+            deadline: order.inbound.arrived + order.request.terms.deadline.value,
+            provider_time: Duration::ZERO,
+            drafts: Vec::new(),
+            moderated: None,
+        };
+        let made = run.through(&planned).await;
+        let provider_time = run.provider_time;
+        self.conclude(order, hold, made, provider_time, planning).await
+    }
+
+    /// Plans; waits for a limit when no plan fits but one would in time.
+    async fn plan_when_possible(&self, order: &Order, bound: &world::Bound) -> Result<Planned, Refusal> {
+        let deadline = order.inbound.arrived + order.request.terms.deadline.value;
+        loop {
+            let (planned, view) = self.plan_now(&order.snapshot, bound, &order.request);
+            if planned.best().is_some() {
+                return Ok(planned);
+            }
+            let Some(wait) = planned.shortest_quota_wait() else {
+                return Err(self.no_plan(order, &planned, &view));
+            };
+            if Instant::now() + wait >= deadline {
+                return Err(Refusal::QuotaExhausted { retry_after: wait });
+            }
+            sleep(wait.max(Duration::from_millis(1))).await;
+        }
+    }
+
+    fn plan_now(&self, snapshot: &Snapshot, bound: &world::Bound, request: &GenerationRequest) -> (Planned, View) {
+        let view = self.world.view(bound, snapshot, request.task, clock::now());
+        (plan(request, &snapshot.catalog, &view, today()), view)
+    }
+
+    fn no_plan(&self, order: &Order, planned: &Planned, view: &View) -> Refusal {
+        let broken = |candidate: &Candidate| matches!(candidate.reason, Some(Reason::BreakerOpen(_)));
+        if planned.candidates.iter().any(broken) {
+            return Refusal::ProvidersFailed(Vec::new());
+        }
+        let explained = explain(planned, &order.request, &order.snapshot.catalog, view);
+        Refusal::NoPlan(Arc::new(explained))
+    }
+
+    /// The reservation of a plan; it is written with its first calls, before they leave.
+    fn admit(&self, order: &Order, planned: &Planned) -> Reservation {
+        let (request, snapshot, inbound) = (&order.request, &order.snapshot, &order.inbound);
+        let catalog = &snapshot.catalog;
+        let best = planned.best();
+        let prompt = request.ask.prompt.as_str();
+        let words = |candidate: &Candidate| {
+            let steps = steps(candidate, catalog);
+            let names: Vec<_> = steps.iter().map(|step| step.model.as_deref().unwrap_or(step.op)).collect();
+            names.join(" → ")
+        };
+        let opening = Opening {
+            id: format!("gen_{}", uuid::Uuid::now_v7().simple()).into(),
+            created: inbound.received,
+            key: order.tenant.clone(),
+            task: catalog.task(request.task).map(|task| task.name.clone()).unwrap_or_default(),
+            model: best.and_then(|best| catalog.model(best.model)).map(|m| m.id.clone()).unwrap_or_default(),
+            plan: best.map(words).unwrap_or_default(),
+            rule: request.terms.rule.clone(),
+            policy: snapshot.digest.clone(),
+            prompt_sha256: sha256_hex(prompt.as_bytes()),
+            prompt: self.keep_prompts.then(|| prompt.to_owned()),
+            metadata: request.ask.metadata.clone(),
+            expected_cost: best.map(|best| best.quote.expected).unwrap_or_default(),
+            expected_accept: best.map_or(0.0, |best| best.accept.mean()),
+            reserved: best.map(|best| best.quote.worst).unwrap_or_default(),
+            claim: order.claim.clone(),
+            attempts: Vec::new(),
+        };
+        Reservation::new(Arc::clone(&self.ledger), Arc::clone(&self.telemetry), opening, inbound.arrived)
+    }
+
+    /// Closes the books and writes the receipt.
+    async fn conclude(
+        &self,
+        order: Order,
+        hold: Reservation,
+        made: Result<Made, Refusal>,
+        provider_time: Duration,
+        planning: Duration,
+    ) -> Landed {
+        let id = hold.id();
+        let mut answer = made.map(|made| assemble(&order, &hold, made, provider_time));
+        let end = match &answer {
+            Err(refusal) => End { outcome: refusal.code(), ..End::default() },
+            Ok(served) => End {
+                outcome: "succeeded",
+                model: served.model.clone(),
+                images: served.images.iter().map(|i| format!("{}.{}", i.sha256, i.format.name())).collect(),
+                answer: order.claim.as_ref().and_then(|_| replay::keep(served)),
+            },
+        };
+        let (attempts, ledger_time) = hold.close(end).await;
+        if let Ok(served) = &mut answer {
+            let total = order.inbound.arrived.elapsed();
+            served.timings = Timings { total, provider: provider_time, gateway: total.saturating_sub(provider_time) };
+        }
+        let mut receipt = fill(blank_receipt(&order.inbound, &order.snapshot), &order);
+        let sums = Sums::of(&attempts);
+        (receipt.cost, receipt.ambiguous) = (sums.settled, sums.ambiguous);
+        (receipt.attempts, receipt.provider, receipt.generation) = (attempts, provider_time, Some(id));
+        receipt.stages = vec![("policy", planning), ("ledger", ledger_time)];
+        self.reported(answer, receipt, order.inbound.arrived)
+    }
+
+    /// Every request passes here exactly once.
+    fn reported(&self, answer: Landed, mut receipt: Receipt, arrived: Instant) -> Landed {
+        receipt.total = arrived.elapsed();
+        match &answer {
+            Err(refusal) => receipt.outcome = Outcome::Refused(refusal.code()),
+            Ok(served) => {
+                receipt.outcome = match served.how {
+                    How::Fresh => Outcome::Fresh,
+                    How::Joined => Outcome::Joined,
+                    How::Replayed => Outcome::Replayed,
+                };
+                receipt.model = served.model.clone();
+                receipt.images = served.images.iter().map(|i| (i.format.name(), i.bytes.len() as u64)).collect();
+                if served.how != How::Fresh {
+                    receipt.avoided = replay::worth(&served.attempts);
+                }
+            }
+        }
+        self.telemetry.receipt(&receipt);
+        answer
+    }
+
+    /// What `serve` would do, and why; buys nothing.
+    pub fn explain(&self, inbound: &Inbound) -> Result<Explained, Refusal> {
+        let snapshot = self.snapshots.current();
+        let tenant = authenticate(&snapshot, inbound.key.as_deref())?;
+        let request = normalise(&snapshot, &tenant, inbound)?;
+        let bound = self.world.bind(&snapshot);
+        let (planned, view) = self.plan_now(&snapshot, &bound, &request);
+        Ok(explain(&planned, &request, &snapshot.catalog, &view))
+    }
+
+    /// The name of a key: `-` when none are configured.
+    pub fn authenticate(&self, key: Option<&str>) -> Result<Arc<str>, Refusal> {
+        authenticate(&self.snapshots.current(), key)
+    }
+
+    /// A stored picture.
+    pub async fn image(&self, sha256: &str, format: Format) -> Result<Option<Bytes>, Refusal> {
+        self.images.get(sha256, format).await.map_err(|fault| {
+            tracing::error!(%fault, "a stored picture could not be read");
+            Refusal::Internal
+        })
+    }
+
+    /// The policy in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.current()
+    }
+
+    /// The hot policy.
+    pub fn snapshots(&self) -> &Arc<Snapshots> {
+        &self.snapshots
+    }
+
+    /// Metrics and log.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
+    }
+
+    /// Waits until no purchase is under way.
+    pub async fn idle(&self) {
+        self.tasks.idle().await;
+    }
+
+    /// The seed of picture `index`, in the range of the model: the caller's and those that follow it, else a throw. Zero
+    /// is never sent, since it means "random" to some providers: the model's greatest seed stands for it.
+    fn seed(&self, asked: Option<u32>, index: u8, model: &Model) -> u64 {
+        let greatest = model.max_seed.max(1);
+        match asked {
+            Some(seed) => match (u64::from(seed) + u64::from(index)) % greatest {
+                0 => greatest,
+                seed => seed,
+            },
+            None => self.dice().random_range(1..=greatest.min(i32::MAX as u64)),
+        }
+    }
+
+    /// Uniform from 0 to 1.
+    fn jitter(&self) -> f64 {
+        self.dice().random()
+    }
+
+    fn dice(&self) -> std::sync::MutexGuard<'_, StdRng> {
+        self.dice.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn assemble(order: &Order, hold: &Reservation, made: Made, provider_time: Duration) -> Served {
+    let Made { candidate, images, mut adjustments } = made;
+    let catalog = &order.snapshot.catalog;
+    let model = catalog.model(candidate.model);
+    let ask = &order.request.ask;
+    if ask.negative_prompt.is_some() && model.is_some_and(|model| !model.negative_prompt) {
+        adjustments.push(format!("negative prompt dropped: {} takes none", model.map_or("", |model| &model.id)));
+    }
+    let mut warnings = order.inbound.warnings.clone();
+    if images.len() < usize::from(ask.n) {
+        warnings.push(format!("{} of {} images: the others failed, see the attempts", images.len(), ask.n));
+    }
+    let attempts: Vec<Attempt> = hold.attempts().to_vec();
+    let sums = Sums::of(&attempts);
+    Served {
+        id: hold.id(),
+        created: order.inbound.received,
+        images,
+        model: model.map(|model| model.id.clone()).unwrap_or_default(),
+        task: catalog.task(order.request.task).map(|task| task.name.clone()).unwrap_or_default(),
+        steps: steps(&candidate, catalog),
+        rule: order.request.terms.rule.clone(),
+        expected: Expected {
+            accept: candidate.accept.mean(),
+            cost: candidate.quote.expected,
+            latency: candidate.latency.p50,
+        },
+        cost: sums.settled,
+        state: sums.state(),
+        attempts,
+        how: How::Fresh,
+        adjustments,
+        warnings,
+        policy: order.snapshot.digest.clone(),
+        timings: Timings { provider: provider_time, ..Timings::default() },
+    }
+}
+
+/// The answer of a flight, as its followers get it: they pay nothing.
+fn joined(served: Served) -> Served {
+    Served { how: How::Joined, cost: crate::domain::money::Money::ZERO, ..served }
+}
+
+/// The name of the caller's key. Every configured key is compared, each in constant time.
+fn authenticate(snapshot: &Snapshot, key: Option<&str>) -> Result<Arc<str>, Refusal> {
+    if snapshot.keys.is_empty() {
+        return Ok("-".into());
+    }
+    let key = key.ok_or_else(|| Refusal::Unauthenticated("send the key as `Authorization: Bearer KEY`".to_owned()))?;
+    let hash = sha256_hex(key.as_bytes());
+    let mut found = None;
+    for row in &snapshot.keys {
+        if bool::from(row.sha256.as_bytes().ct_eq(hash.as_bytes())) {
+            found = Some(row.name.clone());
+        }
+    }
+    found.ok_or_else(|| Refusal::Unauthenticated("the key is not known".to_owned()))
+}
+
+fn normalise(snapshot: &Snapshot, tenant: &str, inbound: &Inbound) -> Result<GenerationRequest, Refusal> {
+    let resolved = snapshot.resolve(inbound.ask.clone(), tenant);
+    resolved.map_err(|(pointer, detail)| Refusal::InvalidRequest { pointer, detail })
+}
+
+fn today() -> jiff::civil::Date {
+    clock::now().to_zoned(jiff::tz::TimeZone::UTC).date()
+}
+
+fn blank_receipt(inbound: &Inbound, snapshot: &Snapshot) -> Receipt {
+    Receipt {
+        request_id: inbound.request_id.clone(),
+        generation: None,
+        key: "-".into(),
+        task: Arc::default(),
+        model: Arc::default(),
+        rule: None,
+        policy: snapshot.digest.clone(),
+        outcome: Outcome::Fresh,
+        cost: crate::domain::money::Money::ZERO,
+        ambiguous: crate::domain::money::Money::ZERO,
+        avoided: crate::domain::money::Money::ZERO,
+        attempts: Vec::new(),
+        images: Vec::new(),
+        total: Duration::ZERO,
+        provider: Duration::ZERO,
+        stages: Vec::new(),
+        prompt: inbound.ask.prompt.as_str().into(),
+    }
+}
+
+fn fill(mut receipt: Receipt, order: &Order) -> Receipt {
+    let catalog = &order.snapshot.catalog;
+    receipt.key = order.tenant.clone();
+    receipt.task = catalog.task(order.request.task).map(|task| task.name.clone()).unwrap_or_default();
+    receipt.rule.clone_from(&order.request.terms.rule);
+    receipt
+}

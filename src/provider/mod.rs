@@ -5,6 +5,15 @@
 //! To add a provider: one file here with an [`Adapter`], one line in [`adapter`], one variant of
 //! [`Dialect`], fixtures under `tests/golden/<provider>/`.
 
+mod automatic1111;
+mod comfyui;
+mod common;
+mod ideogram;
+pub mod local;
+#[cfg(test)]
+mod samples;
+mod stability;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -16,6 +25,17 @@ use crate::domain::fault::Fault;
 use crate::domain::image::{Format, Size};
 use crate::domain::money::Money;
 use crate::domain::quote::Tokens;
+
+/// The adapter of a dialect; `None` for [`Dialect::Local`], which makes no call.
+pub fn adapter(dialect: Dialect) -> Option<&'static dyn Adapter> {
+    Some(match dialect {
+        Dialect::Automatic1111 => &automatic1111::Automatic1111,
+        Dialect::Comfyui => &comfyui::Comfyui,
+        Dialect::Ideogram => &ideogram::Ideogram,
+        Dialect::Stability => &stability::Stability,
+        _ => return None,
+    })
+}
 
 /// One provider's wire format, as two pure functions.
 pub trait Adapter: Sync {

@@ -14,8 +14,10 @@ use crate::domain::fingerprint::Fingerprint;
 /// The flights of this process, each landing with a `T`.
 #[derive(Debug)]
 pub struct Flights<T> {
-    aloft: Arc<Mutex<HashMap<Fingerprint, watch::Receiver<Option<T>>>>>,
+    aloft: Aloft<T>,
 }
+
+type Aloft<T> = Arc<Mutex<HashMap<Fingerprint, watch::Receiver<Option<T>>>>>;
 
 impl<T> Default for Flights<T> {
     fn default() -> Self {
@@ -41,7 +43,7 @@ impl<T: Clone> Flights<T> {
         }
         let (sender, receiver) = watch::channel(None);
         aloft.insert(print, receiver);
-        Joined::Lead(Lead { print, sender, aloft: Arc::clone(&self.aloft) })
+        Joined::Lead(Lead { sender, listed: Some((print, Arc::clone(&self.aloft))) })
     }
 
     /// Flights under way.
@@ -53,12 +55,16 @@ impl<T: Clone> Flights<T> {
 /// The duty to fly: landed with a value, or crashed when dropped.
 #[derive(Debug)]
 pub struct Lead<T> {
-    print: Fingerprint,
     sender: watch::Sender<Option<T>>,
-    aloft: Arc<Mutex<HashMap<Fingerprint, watch::Receiver<Option<T>>>>>,
+    listed: Option<(Fingerprint, Aloft<T>)>,
 }
 
 impl<T> Lead<T> {
+    /// A flight that nobody may join.
+    pub fn alone() -> Self {
+        Self { sender: watch::Sender::new(None), listed: None }
+    }
+
     /// A handle to wait for the landing, as followers have.
     pub fn landing(&self) -> Landing<T> {
         Landing(self.sender.subscribe())
@@ -72,7 +78,9 @@ impl<T> Lead<T> {
     }
 
     fn leave(&self) {
-        self.aloft.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.print);
+        if let Some((print, aloft)) = &self.listed {
+            aloft.lock().unwrap_or_else(PoisonError::into_inner).remove(print);
+        }
     }
 }
 

@@ -8,9 +8,7 @@ use std::collections::HashMap;
 
 use prometheus::core::Collector;
 use prometheus::proto::{Counter, Gauge, MetricFamily};
-use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use super::metrics::{Kind, Metric, Unit};
 

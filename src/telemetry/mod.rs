@@ -201,9 +201,7 @@ impl Telemetry {
     pub fn doubt(&self, provider: &str, usd: Money, oldest: Option<Timestamp>) {
         let provider = self.provider(provider);
         self.instruments.gauge(Metric::AmbiguousOpen, &[provider]).set(usd.micros());
-        self.instruments
-            .gauge(Metric::AmbiguousOldest, &[provider])
-            .set(oldest.map_or(0, Timestamp::as_second));
+        self.instruments.gauge(Metric::AmbiguousOldest, &[provider]).set(oldest.map_or(0, Timestamp::as_second));
     }
 
     /// A caller was not let in: `missing`, `unknown` or `scope`.

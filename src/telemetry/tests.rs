@@ -77,7 +77,9 @@ fn what_was_shared_is_avoided_and_not_spent() {
     telemetry.receipt(&joined);
     let text = telemetry.render();
     has(&text, r#"tollgate_cost_avoided_usd_total{why="coalesced"} 0.035"#);
-    assert!(!text.contains(r#"tollgate_cost_usd_total{basis="price_table",model="stability/sd3.5-medium",provider="stability"} 0.035"#));
+    assert!(!text.contains(
+        r#"tollgate_cost_usd_total{basis="price_table",model="stability/sd3.5-medium",provider="stability"} 0.035"#
+    ));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! prompt quotes ([`letters`]) and given film grain and a format ([`finish`]). The work is done on blocking threads,
 //! a few at a time, and the newest pictures are kept, encoded. To add a look: a [`Style`] and its scene.
 
+mod canvas;
 mod finish;
 mod letters;
 mod scene;

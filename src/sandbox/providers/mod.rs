@@ -4,12 +4,12 @@
 //! connections and the bill's lines: [`Visit`] carries those. The magic words are shared here so that one prompt
 //! rehearses the same trouble everywhere.
 
-//A mod automatic1111;
-//A mod comfyui;
+mod automatic1111;
+mod comfyui;
 mod google;
 mod ideogram;
 mod openai;
-//A mod sd_server;
+mod sd_server;
 mod stability;
 
 use std::pin::Pin;
@@ -46,10 +46,10 @@ pub(super) fn all() -> Vec<Arc<dyn Provider>> {
         Arc::new(google::Google::new()),
         Arc::new(ideogram::Ideogram::new()),
         Arc::new(openai::OpenAi::new()),
-        //B        Arc::new(comfyui::ComfyUi::new()),
-        //B        Arc::new(automatic1111::Automatic1111::forge()),
-        //B        Arc::new(automatic1111::Automatic1111::sd_next()),
-        //B        Arc::new(sd_server::SdServer::new()),
+        Arc::new(comfyui::ComfyUi::new()),
+        Arc::new(automatic1111::Automatic1111::forge()),
+        Arc::new(automatic1111::Automatic1111::sd_next()),
+        Arc::new(sd_server::SdServer::new()),
     ]
 }
 

@@ -107,7 +107,12 @@ impl Ledger for SqliteLedger {
         }
     }
 
-    fn show(&self, id: &str) -> Boxed<'_, Result<Option<Record>, LedgerFault>> {
+    fn recall<'a>(&'a self, scope: &'a str, since: Timestamp) -> Boxed<'a, Result<Option<Record>, LedgerFault>> {
+        let scope = scope.to_owned();
+        self.read(move |readers| readers.recall(&scope, since))
+    }
+
+    fn show<'a>(&'a self, id: &'a str) -> Boxed<'a, Result<Option<Record>, LedgerFault>> {
         let id = id.to_owned();
         self.read(move |readers| readers.show(&id))
     }

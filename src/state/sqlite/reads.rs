@@ -13,7 +13,8 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::schema;
 use crate::domain::fault::Billed;
-use crate::domain::ledger::{Attempt, Basis, Closing, MoneyState, Opening};
+use crate::domain::fingerprint::Fingerprint;
+use crate::domain::ledger::{Attempt, Basis, Claim, Closing, MoneyState, Opening};
 use crate::domain::money::Money;
 use crate::state::words::Words;
 use crate::state::{AmbiguousSum, LedgerFault, Record, SpendBy, SpendRow};
@@ -22,8 +23,10 @@ use crate::state::{AmbiguousSum, LedgerFault, Record, SpendBy, SpendRow};
 const IDLE: usize = 4;
 
 const GENERATION: &str = "SELECT id, created_us, key, task, model, plan, rule, policy, prompt_sha256, prompt, metadata, \
-     expected_cost, expected_accept, reserved, ended_us, outcome, made_by, latency_us, images \
+     expected_cost, expected_accept, reserved, ended_us, outcome, made_by, latency_us, images, claim, fingerprint, answer \
      FROM generation WHERE id = ?1";
+
+const CLAIMED: &str = "SELECT id FROM generation WHERE claim = ?1 AND created_us >= ?2";
 
 const ATTEMPTS: &str = "SELECT seq, provider, model, held, charged, state, billed, basis, outcome, detail, latency_us \
      FROM attempt WHERE generation = ?1 ORDER BY seq";
@@ -67,6 +70,15 @@ impl Readers {
             }
             Ok(Some(record))
         })
+    }
+
+    /// The generation that holds this claim since then.
+    pub(super) fn recall(&self, scope: &str, since: Timestamp) -> Result<Option<Record>, LedgerFault> {
+        let holder: Option<String> = self.read(|connection| {
+            let mut statement = connection.prepare_cached(CLAIMED)?;
+            statement.query_row(rusqlite::params![scope, since.as_microsecond()], |row| row.get(0)).optional()
+        })?;
+        holder.map_or(Ok(None), |id| self.show(&id))
     }
 
     /// Sums since then.
@@ -119,6 +131,7 @@ impl Readers {
             expected_cost: money(row, 11)?,
             expected_accept: row.get(12)?,
             reserved: money(row, 13)?,
+            claim: claim(row)?,
             attempts: Vec::new(),
         };
         if row.get::<_, Option<i64>>(14)?.is_none() {
@@ -131,6 +144,7 @@ impl Readers {
             model: text(row, 16)?,
             latency: span(row, 17)?,
             images: json(row, 18)?,
+            answer: row.get(21)?,
             attempts: Vec::new(),
         };
         Ok(Record { opening, closing: Some(closing) })
@@ -219,6 +233,14 @@ fn spend_row(by: SpendBy, row: &Row<'_>) -> rusqlite::Result<SpendRow> {
         settled: money(row, 3)?,
         ambiguous: money(row, 4)?,
     })
+}
+
+fn claim(row: &Row<'_>) -> rusqlite::Result<Option<Claim>> {
+    let (Some(scope), Some(print)) = (row.get::<_, Option<String>>(19)?, row.get::<_, Option<String>>(20)?) else {
+        return Ok(None);
+    };
+    let fingerprint = Fingerprint::from_hex(&print).ok_or_else(|| misread(20, "not a digest"))?;
+    Ok(Some(Claim { scope, fingerprint }))
 }
 
 fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<std::sync::Arc<str>> {

@@ -7,16 +7,23 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use crate::domain::ledger::{Attempt, Closing, MoneyState, Opening};
+use crate::domain::ledger::{Attempt, CLAIM_LIFE, Closing, MoneyState, Opening};
 
 const OPEN: &str = "INSERT INTO generation (id, created_us, key, task, model, plan, rule, policy, prompt_sha256, prompt, \
-     metadata, expected_cost, expected_accept, reserved) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+     metadata, expected_cost, expected_accept, reserved, claim, fingerprint) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+
+/// A claim passes on when it is too old, or when what it bought cost nothing and never will.
+const PASS_CLAIM: &str = "UPDATE generation SET claim = NULL WHERE claim = ?1 AND (created_us < ?2 OR \
+     (ended_us IS NOT NULL AND answer IS NULL AND NOT EXISTS \
+     (SELECT 1 FROM attempt WHERE attempt.generation = generation.id AND attempt.state <> 'released')))";
+
+const CLAIMED: &str = "SELECT 1 FROM generation WHERE claim = ?1";
 
 const IS_OPEN: &str = "SELECT 1 FROM generation WHERE id = ?1 AND ended_us IS NULL";
 
 const CLOSE: &str = "UPDATE generation SET ended_us = ?2, outcome = ?3, made_by = ?4, latency_us = ?5, image_count = ?6, \
-     images = ?7 WHERE id = ?1 AND ended_us IS NULL";
+     images = ?7, answer = ?8 WHERE id = ?1 AND ended_us IS NULL";
 
 const ATTEMPT: &str = "INSERT INTO attempt (generation, seq, provider, model, held, charged, state, billed, basis, \
      outcome, detail, latency_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
@@ -26,8 +33,15 @@ const END_ATTEMPT: &str = "UPDATE attempt SET charged = ?3, state = ?4, billed =
 
 const LEFT_HELD: &str = "UPDATE attempt SET state = 'ambiguous' WHERE generation = ?1 AND state = 'held'";
 
-/// Writes a generation with its first attempts.
-pub(super) fn open(connection: &Connection, opening: &Opening) -> rusqlite::Result<()> {
+/// Writes a generation with its claim and first attempts; false when the claim is held.
+pub(super) fn open(connection: &Connection, opening: &Opening) -> rusqlite::Result<bool> {
+    if let Some(claim) = &opening.claim {
+        let oldest = opening.created.as_microsecond().saturating_sub(micros(CLAIM_LIFE));
+        connection.prepare_cached(PASS_CLAIM)?.execute(params![claim.scope, oldest])?;
+        if connection.prepare_cached(CLAIMED)?.exists([&claim.scope])? {
+            return Ok(false);
+        }
+    }
     connection.prepare_cached(OPEN)?.execute(params![
         &*opening.id,
         opening.created.as_microsecond(),
@@ -43,8 +57,11 @@ pub(super) fn open(connection: &Connection, opening: &Opening) -> rusqlite::Resu
         opening.expected_cost.micros(),
         opening.expected_accept,
         opening.reserved.micros(),
+        opening.claim.as_ref().map(|claim| claim.scope.as_str()),
+        opening.claim.as_ref().map(|claim| claim.fingerprint.hex()),
     ])?;
-    opening.attempts.iter().try_for_each(|attempt| insert(connection, &opening.id, attempt, attempt.state))
+    opening.attempts.iter().try_for_each(|attempt| insert(connection, &opening.id, attempt, attempt.state))?;
+    Ok(true)
 }
 
 /// Writes further attempts; false when the generation is not open.
@@ -67,6 +84,7 @@ pub(super) fn close(connection: &Connection, closing: &Closing) -> rusqlite::Res
         micros(closing.latency),
         i64::try_from(closing.images.len()).unwrap_or(i64::MAX),
         if closing.images.is_empty() { "[]".into() } else { json(&closing.images) },
+        closing.answer,
     ])?;
     if closed == 0 {
         return Ok(false);

@@ -94,7 +94,8 @@ fn write(connection: &Connection, batch: &[Command]) -> rusqlite::Result<Vec<Res
 
 fn apply(connection: &Connection, command: &Command) -> rusqlite::Result<Result<(), LedgerFault>> {
     let (id, open) = match command {
-        Command::Open(opening, _) => (&opening.id, rows::open(connection, opening).map(|()| true)?),
+        Command::Open(opening, _) if rows::open(connection, opening)? => return Ok(Ok(())),
+        Command::Open(..) => return Ok(Err(LedgerFault::Reused)),
         Command::Hold(id, attempts, _) => (id, rows::hold(connection, id, attempts)?),
         Command::Close(closing, _) => (&closing.id, rows::close(connection, closing)?),
     };

@@ -22,6 +22,9 @@ CREATE TABLE generation (
   latency_us      BIGINT NOT NULL DEFAULT 0 CHECK (latency_us >= 0),
   image_count     BIGINT NOT NULL DEFAULT 0 CHECK (image_count >= 0),
   images          TEXT NOT NULL DEFAULT '[]',
+  claim           TEXT,
+  fingerprint     TEXT,
+  answer          TEXT,
   CHECK ((ended_us IS NULL) = (outcome IS NULL)),
   CHECK ((ended_us IS NULL) = (made_by IS NULL))
 );
@@ -29,6 +32,9 @@ CREATE TABLE generation (
 -- `spend` reads everything since an instant; recovery reads what never closed.
 CREATE INDEX generation_created ON generation (created_us);
 CREATE INDEX generation_open ON generation (created_us) WHERE ended_us IS NULL;
+
+-- One idempotency key, one purchase.
+CREATE UNIQUE INDEX generation_claim ON generation (claim) WHERE claim IS NOT NULL;
 
 CREATE TABLE attempt (
   generation TEXT NOT NULL REFERENCES generation (id),

@@ -1,0 +1,31 @@
+//! How long planning takes, all reasons included. Run: `cargo bench --bench plan`.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use std::hint::black_box;
+use tollgate::domain::plan::explain::explain;
+use tollgate::domain::plan::plan;
+
+#[path = "../tests/support/market.rs"]
+mod market;
+
+fn planning(criterion: &mut Criterion) {
+    for (name, generators, upscalers, side) in [
+        ("12 models", 12, 0, 512),
+        ("12 models x 3 upscalers, 2048 px", 12, 3, 2048),
+        ("40 models x 8 upscalers, 512 px", 40, 8, 512),
+        ("40 models x 8 upscalers, 2048 px", 40, 8, 2048),
+    ] {
+        let catalog = market::many(generators, upscalers);
+        let (view, request) = (market::view(&catalog), market::request(side, 0.4));
+        criterion.bench_function(&format!("plan {name}"), |bencher| {
+            bencher.iter(|| plan(black_box(&request), black_box(&catalog), black_box(&view), market::TODAY));
+        });
+        let planned = plan(&request, &catalog, &view, market::TODAY);
+        criterion.bench_function(&format!("explain {name}"), |bencher| {
+            bencher.iter(|| explain(black_box(&planned), &request, &catalog, &view));
+        });
+    }
+}
+
+criterion_group!(benches, planning);
+criterion_main!(benches);

@@ -1,0 +1,334 @@
+//! One paid call: leave, price, conversation with the provider, bill.
+//!
+//! Why it exists: everything that can happen between a ticket and its bill stands here. A call that buys is sent once;
+//! asking about bought work and fetching it are free and may be repeated. What it refuses to know: what follows from a
+//! fault (`execute.rs` asks the table).
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::execute::{Ended, Run, format_of, input};
+use super::finish::{self, Artifact};
+use super::hold::{Bill, Intent};
+use crate::domain::catalog::{Model, ModelIx, Provider, Sizes, Unit as PriceUnit};
+use crate::domain::fault::{Billed, Blame, Class, Fault};
+use crate::domain::image::Size;
+use crate::domain::ledger::Basis;
+use crate::domain::money::Money;
+use crate::domain::quote::{Quote, quote, seconds};
+use crate::provider::{Adapter, Call, Op, Pending, Progress, RawImage, Reply, Stage, Step, Usage, adapter};
+use crate::state::{Draw, Permit};
+use crate::transport::Endpoint;
+
+/// What one call is to make.
+#[derive(Clone, Debug)]
+pub(super) struct Unit {
+    /// Which of the request's pictures.
+    pub(super) indices: Vec<u8>,
+    /// The draft to enlarge; `None` to generate.
+    pub(super) input: Option<Artifact>,
+    /// The size that should come back.
+    pub(super) size: Size,
+    /// Its position in the model's list.
+    pub(super) listed: Option<u16>,
+    /// The seed as the provider takes it.
+    pub(super) seed: Option<u64>,
+}
+
+/// A picture that was bought.
+#[derive(Debug)]
+pub(super) struct Bought {
+    pub(super) index: u8,
+    pub(super) artifact: Artifact,
+}
+
+/// What came back of one call.
+pub(super) struct Outcome {
+    result: Result<(Vec<RawImage>, Usage), Fault>,
+    took: Duration,
+}
+
+/// How often a free call is repeated.
+const FREE_TRIES: u32 = 4;
+/// The wait before the first repeat of a free call, doubled each time.
+const FREE_PAUSE: Duration = Duration::from_millis(200);
+/// How long a plan may wait for a limit while another plan is left.
+const QUOTA_PATIENCE: Duration = Duration::from_millis(50);
+
+impl Run<'_> {
+    /// Leave of breakers and limits for every unit; waits for a limit when no other plan is left and time allows.
+    pub(super) async fn leave(
+        &self,
+        ix: ModelIx,
+        model: &Model,
+        provider: &Provider,
+        units: &[Unit],
+        has_next: bool,
+    ) -> Result<Vec<Permit>, Ended> {
+        loop {
+            match self.bound.admit(ix, model, Self::now()) {
+                Ok(()) => break,
+                Err(wait) if !has_next && Instant::now() + wait < self.deadline => sleep(wait).await,
+                Err(_) => return Err(Ended::NextPlan),
+            }
+        }
+        let mut permits = Vec::with_capacity(units.len());
+        for unit in units {
+            match self.permit(model, provider, unit, has_next).await {
+                Ok(permit) => permits.push(permit),
+                Err(ended) => {
+                    self.bound.withdraw(ix, model);
+                    return Err(ended);
+                }
+            }
+        }
+        Ok(permits)
+    }
+
+    async fn permit(&self, model: &Model, provider: &Provider, unit: &Unit, has_next: bool) -> Result<Permit, Ended> {
+        let draws = [
+            Draw { owner: &provider.name, limits: &provider.limits },
+            Draw { owner: &model.id, limits: &model.limits },
+        ];
+        let images = u8::try_from(unit.indices.len()).unwrap_or(u8::MAX);
+        loop {
+            let wait = match self.engine.limits.draw(&draws, images, Self::now()).await {
+                Ok(permit) => {
+                    self.engine.telemetry.quota(&provider.name, "admitted");
+                    return Ok(permit);
+                }
+                Err(wait) => wait.0.max(Duration::from_millis(1)),
+            };
+            let until = Instant::now() + wait;
+            if until >= self.deadline || (has_next && wait > QUOTA_PATIENCE) {
+                self.engine.telemetry.quota(&provider.name, "denied");
+                return Err(Ended::NextPlan);
+            }
+            sleep_until(until).await;
+        }
+    }
+
+    /// The worst price of a unit, to be held.
+    pub(super) fn intent(&self, ix: ModelIx, model: &Model, provider: &Provider, unit: &Unit) -> Intent {
+        let worst = self.price(ix, model, unit).worst;
+        Intent { provider: provider.name.clone(), model: model.id.clone(), worst }
+    }
+
+    fn price(&self, ix: ModelIx, model: &Model, unit: &Unit) -> Quote {
+        let ask = &self.request.ask;
+        let prompt_bytes = ask.prompt.as_str().len() + ask.negative_prompt.as_deref().map_or(0, str::len);
+        let images = u8::try_from(unit.indices.len()).unwrap_or(u8::MAX);
+        // The planner drops models without a price, so the fallback is never sent; it holds more than any cap allows.
+        quote(model, unit.size, images, prompt_bytes, self.bound.latency(ix), self.today)
+            .unwrap_or(Quote { expected: Money::MAX, worst: Money::MAX })
+    }
+
+    /// Sends one unit and stays with it until its pictures are here.
+    pub(super) async fn call(&self, ix: ModelIx, model: &Model, provider: &Provider, unit: &Unit) -> Outcome {
+        let begun = Instant::now();
+        let result = self.converse(ix, model, provider, unit).await;
+        Outcome { result, took: begun.elapsed() }
+    }
+
+    async fn converse(
+        &self,
+        ix: ModelIx,
+        model: &Model,
+        provider: &Provider,
+        unit: &Unit,
+    ) -> Result<(Vec<RawImage>, Usage), Fault> {
+        let ours = |detail: String| Fault::new(Class::Reject, Blame::Ourselves, Billed::No, detail);
+        let dialect = adapter(provider.dialect).ok_or_else(|| ours("the provider makes no calls".to_owned()))?;
+        let endpoint = self.snapshot.endpoints.get(usize::from(model.provider.0));
+        let endpoint = endpoint.ok_or_else(|| ours("the provider has no address".to_owned()))?;
+        let step = self.step(model, unit);
+        let call = dialect.encode(&step, model, provider).map_err(|unsupported| ours(unsupported.0))?;
+        let deadline = self.call_deadline(ix);
+        Conversation { run: self, dialect, endpoint, model, step, deadline, bought: false }.hold(call).await
+    }
+
+    fn step<'u>(&'u self, model: &'u Model, unit: &'u Unit) -> Step<'u> {
+        let ask = &self.request.ask;
+        let native = match (model.sizes(), unit.listed) {
+            (Some(Sizes::Listed(natives)), Some(at)) => natives.get(usize::from(at)),
+            _ => None,
+        };
+        let op = unit.input.as_ref().map_or(Op::Generate, |draft| Op::Upscale {
+            image: input(draft),
+            format: draft.format,
+            from: draft.size,
+        });
+        Step {
+            op,
+            prompt: ask.prompt.as_str(),
+            negative_prompt: ask.negative_prompt.as_deref().filter(|_| model.negative_prompt),
+            size: unit.size,
+            label: native.map_or("", |native| &native.label),
+            scale: native.map_or("", |native| &native.scale),
+            images: u8::try_from(unit.indices.len()).unwrap_or(u8::MAX),
+            seed: unit.seed,
+            format: format_of(model, ask.output_format),
+        }
+    }
+
+    /// The bill of a call, and its pictures or its fault. A picture that is none makes the call garbled, and billed.
+    pub(super) fn settle(
+        &self,
+        ix: ModelIx,
+        model: &Model,
+        unit: &Unit,
+        outcome: Outcome,
+    ) -> (Bill, Result<Vec<Bought>, Fault>) {
+        let latency = outcome.took;
+        let (cost, basis, pictures) = match outcome.result {
+            Ok((raw, usage)) => {
+                let (cost, basis) = self.cost(ix, model, unit, &raw, usage, latency);
+                (cost, basis, accept(unit, raw))
+            }
+            Err(fault) => (self.price(ix, model, unit).expected, Basis::PriceTable, Err(fault)),
+        };
+        self.hear(ix, model, pictures.as_ref().map(|_| latency));
+        if let (Err(fault), Some(provider)) = (&pictures, self.snapshot.catalog.provider(model.provider)) {
+            if fault.class == Class::Throttle {
+                let wait = fault.retry_after.unwrap_or(Duration::from_secs(1));
+                self.engine.limits.penalise(&provider.name, wait, Self::now());
+            }
+        }
+        let (billed, outcome, detail) = match &pictures {
+            Ok(_) => (Billed::Yes, "ok", String::new()),
+            Err(fault) => (fault.billed, fault.class.name(), fault.detail.clone()),
+        };
+        (Bill { billed, cost, basis, outcome, detail, latency }, pictures)
+    }
+
+    fn cost(
+        &self,
+        ix: ModelIx,
+        model: &Model,
+        unit: &Unit,
+        raw: &[RawImage],
+        usage: Usage,
+        took: Duration,
+    ) -> (Money, Basis) {
+        let of = |images: usize| {
+            let mut paid = unit.clone();
+            paid.indices.truncate(images);
+            self.price(ix, model, &paid).expected
+        };
+        let by_time = model.price(unit.size, self.today).filter(|row| row.unit == PriceUnit::Second);
+        match (usage, model.tokens, by_time) {
+            (Usage::Exact(cost), ..) => (cost, Basis::ProviderUsage),
+            (Usage::Tokens(tokens), Some(rates), _) => (tokens.cost(rates), Basis::ProviderUsage),
+            (_, _, Some(row)) => (seconds(row.usd, took), Basis::PriceTable),
+            (Usage::Images(images), ..) => (of(usize::from(images)), Basis::ProviderUsage),
+            (Usage::AsQuoted | Usage::Tokens(_), ..) => (of(raw.len()), Basis::PriceTable),
+        }
+    }
+}
+
+/// Sniffs and bounds every picture of a call.
+fn accept(unit: &Unit, raw: Vec<RawImage>) -> Result<Vec<Bought>, Fault> {
+    let garbled = |detail: String| Fault::new(Class::Garbled, Blame::Provider, Billed::Yes, detail);
+    if raw.is_empty() {
+        return Err(garbled("the answer holds no picture".to_owned()));
+    }
+    let bought = unit.indices.iter().zip(raw).map(|(&index, raw)| {
+        let artifact = finish::verify(raw, unit.size, unit.seed).map_err(garbled)?;
+        Ok(Bought { index, artifact })
+    });
+    bought.collect()
+}
+
+/// The exchange of one unit, from the first call to the pictures.
+struct Conversation<'a> {
+    run: &'a Run<'a>,
+    dialect: &'static dyn Adapter,
+    endpoint: &'a Endpoint,
+    model: &'a Model,
+    step: Step<'a>,
+    deadline: Instant,
+    /// Whether the call that buys was answered with anything but a fault.
+    bought: bool,
+}
+
+impl Conversation<'_> {
+    async fn hold(mut self, first: Call) -> Result<(Vec<RawImage>, Usage), Fault> {
+        let mut call = first;
+        loop {
+            let reply = self.send(&call).await?;
+            let progress = self.dialect.decode(&self.step, self.model, &call, &reply)?;
+            self.bought |= call.stage.buys();
+            match progress {
+                Progress::Done(images, usage) => return Ok((images, usage)),
+                Progress::Fetch(pending, usage) => {
+                    let mut images = Vec::with_capacity(pending.len());
+                    for pending in pending {
+                        images.push(self.fetch(pending).await?);
+                    }
+                    return Ok((images, usage));
+                }
+                Progress::Poll { after, call: next } => {
+                    let until = Instant::now() + after;
+                    if until >= self.deadline {
+                        return Err(self.doubt(Fault::new(
+                            Class::TimeOut,
+                            Blame::Provider,
+                            Billed::No,
+                            "the work was not done before the deadline",
+                        )));
+                    }
+                    sleep_until(until).await;
+                    call = next;
+                }
+            }
+        }
+    }
+
+    /// Downloads a bought picture; what is lost on the way was still paid for.
+    async fn fetch(&self, pending: Pending) -> Result<RawImage, Fault> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let reply = self.send(&pending.call).await?;
+            match self.dialect.decode(&self.step, self.model, &pending.call, &reply) {
+                Ok(Progress::Done(images, _)) => {
+                    let image = images.into_iter().next();
+                    let lost = || Fault::new(Class::Garbled, Blame::Provider, Billed::Yes, "the download is empty");
+                    return image.map(|image| RawImage { seed: pending.seed.or(image.seed), ..image }).ok_or_else(lost);
+                }
+                Err(fault) if fault.class == Class::Unavailable && tries < FREE_TRIES => {
+                    sleep(FREE_PAUSE.saturating_mul(1 << tries)).await;
+                }
+                Err(fault) => return Err(Fault { billed: Billed::Yes, ..fault }),
+                Ok(_) => {
+                    let detail = "the download is not a picture";
+                    return Err(Fault::new(Class::Garbled, Blame::Provider, Billed::Yes, detail));
+                }
+            }
+        }
+    }
+
+    /// Sends one call; a call that does not buy is repeated a few times.
+    async fn send(&self, call: &Call) -> Result<Reply, Fault> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let fault = match self.run.engine.transport.send(self.endpoint, call, self.deadline).await {
+                Ok(reply) => return Ok(reply),
+                Err(fault) => fault,
+            };
+            let free = !call.stage.buys() && fault.class == Class::Unavailable;
+            let pause = FREE_PAUSE.saturating_mul(1 << tries);
+            if !free || tries >= FREE_TRIES || Instant::now() + pause >= self.deadline {
+                return Err(if call.stage == Stage::Submit { fault } else { self.doubt(fault) });
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// A fault after the buying call was answered leaves the money in doubt.
+    fn doubt(&self, fault: Fault) -> Fault {
+        if self.bought { Fault { billed: Billed::Unknown, ..fault } } else { fault }
+    }
+}

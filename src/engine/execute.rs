@@ -1,0 +1,388 @@
+//! Runs a plan: the visible loop over its steps.
+//!
+//! Why it exists: buying is a loop with money in it, and a reader must see the loop. Each turn: breaker and quota give
+//! leave, the reservation is written, the calls go out together, each reply is billed, and [`decide`] says what next.
+//! What it refuses to know: wires (dialects) and sockets (transport).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use jiff::civil::Date;
+use tokio::time::{Instant, sleep_until};
+
+use super::buy::{Bought, Unit};
+use super::finish::{self, Artifact};
+use super::hold::Reservation;
+use super::world::Bound;
+use super::{Engine, ServedImage};
+use crate::domain::catalog::{Dialect, Model, ModelIx, Provider};
+use crate::domain::fault::{Class, Fault};
+use crate::domain::image::{Format, Size};
+use crate::domain::plan::{Candidate, Planned};
+use crate::domain::refusal::{Doubt, Refusal};
+use crate::domain::request::{Fit, GenerationRequest};
+use crate::domain::retry::{Decision, Situation, decide, signal};
+use crate::policy::Snapshot;
+use crate::telemetry::clock;
+
+/// One request's way through its plans.
+pub(super) struct Run<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) bound: &'a Bound,
+    pub(super) request: &'a GenerationRequest,
+    pub(super) hold: &'a mut Reservation,
+    pub(super) today: Date,
+    pub(super) deadline: Instant,
+    /// Time with at least one call under way.
+    pub(super) provider_time: Duration,
+    /// Drafts bought by an earlier plan that the next one may use.
+    pub(super) drafts: Vec<Draft>,
+    /// What a provider's moderation said.
+    pub(super) moderated: Option<String>,
+}
+
+/// A picture on its way to the answer.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    pub(super) index: u8,
+    pub(super) model: ModelIx,
+    pub(super) artifact: Artifact,
+}
+
+/// What a run made, and by which plan.
+pub(super) struct Made {
+    pub(super) candidate: Candidate,
+    pub(super) images: Vec<ServedImage>,
+    pub(super) adjustments: Vec<String>,
+}
+
+/// Why a plan ended without its pictures.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Another plan may do it.
+    NextPlan,
+    /// No plan may.
+    Stop,
+    /// Nothing can be bought now.
+    Refused(Refusal),
+}
+
+impl Run<'_> {
+    /// Tries the feasible plans in order until one delivers, the cap is reached or the time is up.
+    pub(super) async fn through(&mut self, planned: &Planned) -> Result<Made, Refusal> {
+        let mut images = Vec::new();
+        let mut adjustments = Vec::new();
+        let mut last = None;
+        let plans: Vec<&Candidate> = planned.feasible().collect();
+        for (at, candidate) in plans.iter().enumerate() {
+            if !self.affords(candidate) || Instant::now() >= self.deadline {
+                continue;
+            }
+            let has_next = plans.iter().skip(at + 1).any(|next| self.affords(next));
+            let ended = self.candidate(candidate, has_next, &mut images, &mut adjustments).await;
+            last = Some(**candidate);
+            match ended {
+                Ok(()) => break,
+                Err(Ended::NextPlan) => {}
+                Err(Ended::Stop) => break,
+                Err(Ended::Refused(refusal)) if images.is_empty() => return Err(refusal),
+                Err(Ended::Refused(_)) => break,
+            }
+        }
+        match last {
+            Some(candidate) if !images.is_empty() => {
+                images.sort_by_key(|(index, _)| *index);
+                let images = images.into_iter().map(|(_, image)| image).collect();
+                adjustments.dedup();
+                Ok(Made { candidate, images, adjustments })
+            }
+            _ => Err(self.refusal()),
+        }
+    }
+
+    /// Whether this plan still fits the cap beside what was spent or is in doubt.
+    fn affords(&self, candidate: &Candidate) -> bool {
+        let cap = self.request.terms.max_cost.as_ref();
+        cap.is_none_or(|cap| self.hold.exposure() + candidate.quote.worst <= cap.value)
+    }
+
+    /// One plan for every picture that is still missing.
+    async fn candidate(
+        &mut self,
+        candidate: &Candidate,
+        has_next: bool,
+        images: &mut Vec<(u8, ServedImage)>,
+        adjustments: &mut Vec<String>,
+    ) -> Result<(), Ended> {
+        let done = |index: u8, images: &[(u8, ServedImage)]| images.iter().any(|(have, _)| *have == index);
+        let missing: Vec<u8> = (0..self.request.ask.n).filter(|&index| !done(index, images)).collect();
+        let generated = self.generate(candidate, &missing, has_next).await;
+        let drafts: Vec<Draft> = self.matching(candidate, &missing);
+        let enlarged = match candidate.upscale {
+            None => Ok(drafts),
+            Some((upscaler, size)) => self.upscale(upscaler, size, drafts, has_next).await,
+        };
+        let finished = match &enlarged {
+            Ok(drafts) => self.finish(candidate, drafts, adjustments).await,
+            Err(_) => Ok(Vec::new()),
+        };
+        images.extend(finished?);
+        generated.and(enlarged.map(drop))
+    }
+
+    /// Buys the drafts that no earlier plan has left.
+    async fn generate(&mut self, candidate: &Candidate, missing: &[u8], has_next: bool) -> Result<(), Ended> {
+        let have = self.matching(candidate, missing);
+        let mut wanted: Vec<u8> = missing.iter().copied().filter(|i| have.iter().all(|d| d.index != *i)).collect();
+        let Some(model) = self.snapshot.catalog.model(candidate.model) else { return Err(Ended::NextPlan) };
+        let per_call = if self.request.ask.seed.is_some() { 1 } else { usize::from(model.max_images.max(1)) };
+        let mut units = Vec::new();
+        while !wanted.is_empty() {
+            let rest = wanted.split_off(per_call.min(wanted.len()));
+            units.push(self.generate_unit(model, candidate, std::mem::replace(&mut wanted, rest)));
+        }
+        let (bought, end) = self.buy(candidate.model, units, has_next).await;
+        let model = candidate.model;
+        self.drafts.extend(bought.into_iter().map(|Bought { index, artifact }| Draft { index, model, artifact }));
+        end
+    }
+
+    fn generate_unit(&self, model: &Model, candidate: &Candidate, indices: Vec<u8>) -> Unit {
+        let single = indices.first().copied().filter(|_| indices.len() == 1);
+        let seed = single.filter(|_| model.seed).map(|index| self.engine.seed(self.request.ask.seed, index, model));
+        Unit { indices, input: None, size: candidate.native.size, listed: candidate.native.listed, seed }
+    }
+
+    /// Drafts of this plan's generator and size.
+    fn matching(&self, candidate: &Candidate, missing: &[u8]) -> Vec<Draft> {
+        let fits = |draft: &&Draft| {
+            let same = draft.model == candidate.model && draft.artifact.asked == candidate.native.size;
+            same && missing.contains(&draft.index)
+        };
+        self.drafts.iter().filter(fits).cloned().collect()
+    }
+
+    /// Enlarges every draft: by calls, or in this process when the upscaler is local.
+    async fn upscale(
+        &mut self,
+        upscaler: ModelIx,
+        size: Size,
+        drafts: Vec<Draft>,
+        has_next: bool,
+    ) -> Result<Vec<Draft>, Ended> {
+        let catalog = &self.snapshot.catalog;
+        let Some(model) = catalog.model(upscaler) else { return Err(Ended::NextPlan) };
+        let local = catalog.provider(model.provider).is_some_and(|provider| provider.dialect == Dialect::Local);
+        if local {
+            return join_all(drafts.into_iter().map(|draft| finish::enlarge(draft, size)))
+                .await
+                .into_iter()
+                .collect::<Result<_, _>>()
+                .map_err(|_| Ended::NextPlan);
+        }
+        let units = drafts.iter().map(|draft| {
+            let seed = draft.artifact.seed.filter(|_| model.seed);
+            Unit { indices: vec![draft.index], input: Some(draft.artifact.clone()), size, listed: None, seed }
+        });
+        let (bought, end) = self.buy(upscaler, units.collect(), has_next).await;
+        end?;
+        // The seed of the answer is the draft's: the upscaler's own names nothing that a caller could ask for.
+        let seed = |index: u8| drafts.iter().find(|draft| draft.index == index).and_then(|draft| draft.artifact.seed);
+        let enlarged = bought.into_iter().map(|Bought { index, artifact }| {
+            Draft { index, model: upscaler, artifact: Artifact { seed: seed(index), ..artifact } }
+        });
+        Ok(enlarged.collect())
+    }
+
+    /// Fits, encodes, hashes and stores every picture.
+    async fn finish(
+        &self,
+        candidate: &Candidate,
+        drafts: &[Draft],
+        adjustments: &mut Vec<String>,
+    ) -> Result<Vec<(u8, ServedImage)>, Ended> {
+        let ask = &self.request.ask;
+        let to = (ask.fit == Fit::Exact).then_some(ask.size);
+        let stored = join_all(drafts.iter().map(|draft| {
+            let images = &*self.engine.images;
+            async move { (draft.index, finish::store(images, &draft.artifact, to, ask.output_format).await) }
+        }));
+        let mut images = Vec::new();
+        for (index, outcome) in stored.await {
+            match outcome {
+                Ok((mut image, notes)) => {
+                    if let Some(base) = ask.seed {
+                        image.seed = Some(u64::from(base) + u64::from(index));
+                    }
+                    adjustments.extend(notes);
+                    images.push((index, image));
+                }
+                Err(detail) => {
+                    self.engine.telemetry.image_rejected(&candidate_name(self.snapshot, candidate.model), "unusable");
+                    tracing::warn!(detail, "a bought picture could not be finished");
+                }
+            }
+        }
+        if images.len() < drafts.len() { Err(Ended::NextPlan) } else { Ok(images) }
+    }
+
+    /// Buys these units of one model, trying again as far as the table of faults allows.
+    async fn buy(&mut self, ix: ModelIx, mut units: Vec<Unit>, has_next: bool) -> (Vec<Bought>, Result<(), Ended>) {
+        let mut bought = Vec::new();
+        let catalog = &self.snapshot.catalog;
+        let Some((model, provider)) = catalog.model(ix).and_then(|m| Some((m, catalog.provider(m.provider)?))) else {
+            return (bought, Err(Ended::NextPlan));
+        };
+        let mut tries = 0;
+        while !units.is_empty() {
+            tries += 1;
+            let fault = match self.turn(ix, model, provider, &mut units, has_next, &mut bought).await {
+                Ok(None) => break,
+                Ok(Some(fault)) => fault,
+                Err(ended) => return (bought, Err(ended)),
+            };
+            if let Err(ended) = self.after(&fault, model, tries, has_next).await {
+                return (bought, Err(ended));
+            }
+        }
+        (bought, Ok(()))
+    }
+
+    /// One turn: leave, tickets, calls, bills. Leaves the failed units; gives the gravest fault.
+    async fn turn(
+        &mut self,
+        ix: ModelIx,
+        model: &Model,
+        provider: &Provider,
+        units: &mut Vec<Unit>,
+        has_next: bool,
+        bought: &mut Vec<Bought>,
+    ) -> Result<Option<Fault>, Ended> {
+        let permits = self.leave(ix, model, provider, units, has_next).await?;
+        let intents: Vec<_> = units.iter().map(|unit| self.intent(ix, model, provider, unit)).collect();
+        let tickets = match self.hold.dispatch(&intents).await {
+            Ok(tickets) => tickets,
+            Err(refusal) => {
+                self.bound.withdraw(ix, model);
+                return Err(Ended::Refused(refusal));
+            }
+        };
+        let begun = Instant::now();
+        let calls = units.iter().map(|unit| self.call(ix, model, provider, unit));
+        let outcomes = join_all(calls).await;
+        self.provider_time += begun.elapsed();
+        drop(permits);
+        let mut failed = Vec::new();
+        let mut gravest: Option<Fault> = None;
+        for ((unit, ticket), outcome) in units.drain(..).zip(tickets).zip(outcomes) {
+            let (bill, result) = self.settle(ix, model, &unit, outcome);
+            self.hold.bill(&ticket, bill);
+            match result {
+                Ok(pictures) => bought.extend(pictures),
+                Err(fault) => {
+                    gravest = Some(graver(gravest, fault));
+                    failed.push(unit);
+                }
+            }
+        }
+        *units = failed;
+        Ok(gravest)
+    }
+
+    /// What the table of faults says now; waits when it says "again".
+    async fn after(&mut self, fault: &Fault, model: &Model, tries: u32, has_next: bool) -> Result<(), Ended> {
+        if fault.class == Class::Moderate {
+            self.moderated = Some(fault.detail.clone());
+        }
+        let situation = Situation {
+            tries,
+            left: self.deadline.saturating_duration_since(Instant::now()),
+            budget: self.bound.may_retry(model),
+            moderated_next: self.request.terms.moderated_next,
+            jitter: self.engine.jitter(),
+        };
+        let decision = decide(fault, situation, has_next);
+        let word = match decision {
+            Decision::Again(_) => "sent",
+            Decision::NextPlan | Decision::Stop if !situation.budget => "no_budget",
+            Decision::NextPlan | Decision::Stop => "unsafe",
+        };
+        self.engine.telemetry.retry(&model.id, word);
+        match decision {
+            Decision::Again(wait) => {
+                sleep_until(Instant::now() + wait).await;
+                Ok(())
+            }
+            Decision::NextPlan => Err(Ended::NextPlan),
+            Decision::Stop => Err(Ended::Stop),
+        }
+    }
+
+    /// What is answered when no plan delivered.
+    fn refusal(&self) -> Refusal {
+        let attempts = self.hold.attempts().to_vec();
+        if let Some(detail) = &self.moderated {
+            return Refusal::ContentRefused { detail: detail.clone(), attempts };
+        }
+        let doubtful = attempts.iter().any(|attempt| attempt.billed == crate::domain::fault::Billed::Unknown);
+        if Instant::now() >= self.deadline {
+            let outcome = if doubtful { Doubt::Ambiguous } else { Doubt::NotStarted };
+            return Refusal::DeadlineExceeded { outcome, attempts };
+        }
+        Refusal::ProvidersFailed(attempts)
+    }
+
+    /// The deadline of one call: the request's, or sooner when the model is far beyond its usual time.
+    pub(super) fn call_deadline(&self, ix: ModelIx) -> Instant {
+        let patience = self.bound.latency(ix).p95.saturating_mul(6).max(Duration::from_secs(30));
+        self.deadline.min(Instant::now() + patience)
+    }
+
+    /// Wall time.
+    pub(super) fn now() -> jiff::Timestamp {
+        clock::now()
+    }
+
+    /// Tells the breaker and the latency estimate of a call's end.
+    pub(super) fn hear(&self, ix: ModelIx, model: &Model, outcome: Result<Duration, &Fault>) {
+        let (told, took) = match outcome {
+            Ok(took) => (crate::domain::breaker::Signal::Success, Some(took)),
+            Err(fault) => (signal(fault), None),
+        };
+        self.bound.hear(ix, model, told, took, Self::now());
+    }
+}
+
+/// The fault that decides when several calls of a turn fail: the one that allows least.
+fn graver(held: Option<Fault>, new: Fault) -> Fault {
+    let rank = |fault: &Fault| match fault.class {
+        Class::Moderate => 7,
+        Class::Unauthorize => 6,
+        Class::OutOfCredit => 5,
+        Class::Reject => 4,
+        Class::Garbled => 3,
+        Class::TimeOut => 2,
+        Class::Unavailable => 1,
+        Class::Throttle => 0,
+    };
+    match held {
+        Some(held) if rank(&held) >= rank(&new) => held,
+        _ => new,
+    }
+}
+
+fn candidate_name(snapshot: &Snapshot, ix: ModelIx) -> std::sync::Arc<str> {
+    snapshot.catalog.model(ix).map(|model| model.id.clone()).unwrap_or_default()
+}
+
+/// A format that the model can send, the asked one if it can.
+pub(super) fn format_of(model: &Model, asked: Format) -> Format {
+    if model.formats.contains(&asked) { asked } else { model.formats.first().copied().unwrap_or_default() }
+}
+
+/// The bytes of an artifact, for an upscaler.
+pub(super) fn input(artifact: &Artifact) -> &Bytes {
+    &artifact.bytes
+}

@@ -1,0 +1,91 @@
+//! From a provider's bytes to a served picture: sniff, bound, fit, hash, store.
+//!
+//! Why it exists: nothing that a provider sends is believed before its header was read, and nothing is decoded unless
+//! its pixels must change. What it refuses to know: who asked and what it cost.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::execute::Draft;
+use super::served::ServedImage;
+use crate::domain::fingerprint::sha256_hex;
+use crate::domain::image::{Format, Size, sniff};
+use crate::provider::RawImage;
+use crate::provider::local::{self, Bounds};
+use crate::state::Images;
+
+/// A picture whose header was read and found within bounds.
+#[derive(Clone, Debug)]
+pub(super) struct Artifact {
+    pub(super) bytes: Bytes,
+    pub(super) format: Format,
+    /// What its header says.
+    pub(super) size: Size,
+    /// What was bought.
+    pub(super) asked: Size,
+    /// As the provider names it, else as it was sent.
+    pub(super) seed: Option<u64>,
+}
+
+/// More pixels than any provider sends: 8192 squared.
+const MAX_PIXELS: u64 = 8192 * 8192;
+/// The largest encoded picture.
+const MAX_BYTES: usize = 64 << 20;
+
+/// Reads a picture's header; the error is one sentence.
+pub(super) fn verify(raw: RawImage, asked: Size, sent_seed: Option<u64>) -> Result<Artifact, String> {
+    let sniffed = sniff(&raw.bytes).ok_or("the answer is not a PNG, JPEG or WebP picture")?;
+    if sniffed.size.pixels() > MAX_PIXELS || raw.bytes.len() > MAX_BYTES {
+        return Err(format!("the picture claims {} in {} bytes, beyond the bound", sniffed.size, raw.bytes.len()));
+    }
+    let seed = raw.seed.or(sent_seed);
+    Ok(Artifact { bytes: raw.bytes, format: sniffed.format, size: sniffed.size, asked, seed })
+}
+
+/// Enlarges a draft in this process.
+pub(super) async fn enlarge(draft: Draft, to: Size) -> Result<Draft, String> {
+    let Draft { index, model, artifact } = draft;
+    let format = artifact.format;
+    let bytes = pixels(artifact.bytes.clone(), Some(to), format).await?;
+    Ok(Draft { index, model, artifact: Artifact { bytes, size: to, asked: to, ..artifact } })
+}
+
+/// Fits a picture to `to`, encodes it as `format` where it is not yet so, hashes and stores it. Gives it with what was
+/// adjusted.
+pub(super) async fn store(
+    images: &dyn Images,
+    artifact: &Artifact,
+    to: Option<Size>,
+    format: Format,
+) -> Result<(ServedImage, Vec<String>), String> {
+    let mut notes = Vec::new();
+    let resized = to.filter(|to| *to != artifact.size);
+    if let Some(to) = resized {
+        notes.push(format!("rendered at {}, resized to {to}", artifact.size));
+    } else if to.is_none() && artifact.size != artifact.asked {
+        notes.push(format!("the provider sent {} where {} was ordered", artifact.size, artifact.asked));
+    }
+    if format != artifact.format {
+        notes.push(format!("sent as {}, converted to {}", artifact.format.name(), format.name()));
+    }
+    let bytes = if resized.is_some() || format != artifact.format {
+        pixels(artifact.bytes.clone(), resized, format).await?
+    } else {
+        artifact.bytes.clone()
+    };
+    let sha256: Arc<str> = sha256_hex(&bytes).into();
+    images.put(&sha256, format, bytes.clone()).await.map_err(|fault| fault.to_string())?;
+    let size = resized.unwrap_or(artifact.size);
+    Ok((ServedImage { sha256, format, size, seed: artifact.seed, bytes }, notes))
+}
+
+/// Decodes, crops and resizes to `to`, encodes; on a thread that may block.
+async fn pixels(bytes: Bytes, to: Option<Size>, format: Format) -> Result<Bytes, String> {
+    let work = move || match to {
+        Some(to) => local::fit(&bytes, to, true, format, Bounds::default()),
+        None => local::transcode(&bytes, format, Bounds::default()),
+    };
+    let done = tokio::task::spawn_blocking(work).await.map_err(|_| "the pixel worker failed".to_owned())?;
+    done.map(Bytes::from).map_err(|fault| fault.to_string())
+}
