@@ -10,7 +10,9 @@ mod tools;
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use client::{AskFlags, BatchArgs, ExplainArgs, GatewayArgs, GenerateArgs};
+#[cfg(test)]
+pub(crate) use client::DataPolicyFlag;
+pub(crate) use client::{AskFlags, BatchArgs, ExplainArgs, FormatFlag, GatewayArgs, GenerateArgs};
 pub(crate) use gateway::{DemoArgs, PlaneFlags, SandboxArgs, ServeArgs, WorldFlags, address};
 pub(crate) use tools::{
     CompletionsArgs, DoctorArgs, FmtArgs, KeyCommand, KeyNewArgs, LedgerCommand, PathsArgs, PolicyCommand, ShowArgs,

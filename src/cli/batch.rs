@@ -29,7 +29,10 @@ use manifest::{Manifest, Record, Status};
 use progress::Progress;
 use purse::Purse;
 use totals::Totals;
-use work::Ended;
+use work::{Ended, Job};
+
+use crate::telemetry::clock;
+
 
 /// How long a gateway remembers an `Idempotency-Key`; an older unfinished line could be bought again unnoticed.
 const KEY_LIFE: Duration = Duration::from_hours(24);
@@ -73,14 +76,14 @@ pub(crate) async fn run(args: BatchArgs, console: Console) -> Result<Exit, Failu
 
 impl Batch<'_> {
     /// Sends every line, `concurrency` at a time, until all have ended or the batch must stop.
-    async fn run(&self, todo: Vec<&Line>, concurrency: usize, ends: &mut Ends) -> Result<(), Failure> {
+    async fn run(&self, todo: Vec<Job<'_>>, concurrency: usize, ends: &mut Ends) -> Result<(), Failure> {
         let mut todo = todo.into_iter();
         let mut running = FuturesUnordered::new();
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         loop {
             while !self.stopping.get() && running.len() < concurrency {
-                let Some(line) = todo.next() else { break };
-                running.push(async move { (line, work::line(self, line).await) });
+                let Some(job) = todo.next() else { break };
+                running.push(async move { (job.line, work::line(self, &job).await) });
             }
             if running.is_empty() {
                 return Ok(());
@@ -146,7 +149,7 @@ impl Batch<'_> {
 /// The lines by what is to be done with them.
 #[derive(Debug)]
 struct Sorted<'a> {
-    todo: Vec<&'a Line>,
+    todo: Vec<Job<'a>>,
     doubtful: Vec<&'a Line>,
     finished: usize,
 }
@@ -154,12 +157,17 @@ struct Sorted<'a> {
 impl<'a> Sorted<'a> {
     fn of(lines: &'a [Line], manifest: &Manifest, rebuy: bool) -> Self {
         let mut sorted = Self { todo: Vec::new(), doubtful: Vec::new(), finished: 0 };
-        let now = Timestamp::now();
+        let now = clock::now();
         for line in lines {
-            match manifest.latest(&line.key) {
+            let latest = manifest.latest(&line.key);
+            let bought = latest.map_or(0, |record| record.rebuy);
+            match latest {
                 Some(record) if record.status == Status::Succeeded && manifest.has_files(record) => sorted.finished += 1,
-                Some(record) if !rebuy && is_doubtful(record, now) => sorted.doubtful.push(line),
-                _ => sorted.todo.push(line),
+                Some(record) if is_forgotten(record, now) && !rebuy => sorted.doubtful.push(line),
+                Some(record) if rebuy && (record.status == Status::Ambiguous || is_forgotten(record, now)) => {
+                    sorted.todo.push(Job { line, rebuy: bought + 1 });
+                }
+                _ => sorted.todo.push(Job { line, rebuy: bought }),
             }
         }
         sorted
@@ -181,14 +189,11 @@ impl<'a> Sorted<'a> {
     }
 }
 
-/// Whether sending the line again could pay twice: it ended in doubt, or the gateway has forgotten its key.
-fn is_doubtful(record: &Record, now: Timestamp) -> bool {
-    let forgotten = || Duration::try_from(now.duration_since(record.at)).is_ok_and(|age| age > KEY_LIFE);
-    match record.status {
-        Status::Ambiguous => true,
-        Status::Sent => forgotten(),
-        Status::Failed | Status::Succeeded => false,
-    }
+/// Whether a line may have been bought and the gateway no longer knows its key: sending it again could pay twice. While
+/// it knows the key, it joins or replays the purchase, or refuses because it is in doubt.
+fn is_forgotten(record: &Record, now: Timestamp) -> bool {
+    let age = Duration::try_from(now.duration_since(record.at)).unwrap_or_default();
+    matches!(record.status, Status::Ambiguous | Status::Sent) && age > KEY_LIFE
 }
 
 /// Fetches lost files of finished lines from the gateway's store, where that is possible: it costs nothing.
@@ -236,7 +241,7 @@ impl Ends {
             let failure = Failure::new(Exit::ProvidersDown, format!("the gateway at {} stopped answering: {why}", gateway.url()));
             console.failure(&failure.help("run the same command again when it is back; nothing is bought twice"));
         }
-        if self.doubtful || totals.ambiguous.0 > crate::domain::money::Money::ZERO {
+        if self.doubtful || totals.doubtful > 0 {
             Exit::Ambiguous
         } else if self.budget.is_some() {
             Exit::Budget

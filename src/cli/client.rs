@@ -12,6 +12,8 @@ use super::args::GatewayArgs;
 use super::ask::Body;
 use super::exit::{Exit, Failure};
 use super::wire::{self, Answer, Attempt};
+use crate::domain::money::Money;
+use crate::transport;
 
 /// To reach a host; a gateway is near.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -67,7 +69,7 @@ impl Gateway {
             return Err(Failure::usage(format!("`{url}` is not the address of a gateway"))
                 .help("write http:// or https://, a host and a port, such as http://127.0.0.1:8080"));
         }
-        install_crypto();
+        transport::install_tls();
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
@@ -122,11 +124,6 @@ impl Gateway {
             None => request,
         }
     }
-}
-
-/// The provider of TLS's cryptography, once for the process; a second call changes nothing.
-pub(crate) fn install_crypto() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> Result<Bytes, Trouble> {
@@ -214,14 +211,15 @@ impl Trouble {
 
 fn refused(problem: &Problem) -> Failure {
     let failure = Failure::new(problem.exit(), problem.sentence());
-    let doubt = wire::doubt(&problem.attempts);
+    let doubt = wire::doubt(&problem.attempts).filter(|doubt| *doubt > Money::ZERO);
     match problem.code.as_str() {
         "unauthenticated" | "forbidden" => failure.help("give an API key with --key or TOLLGATE_KEY"),
         "no_plan" => failure.help("`tollgate explain` shows every candidate and the line of the policy that drops it"),
         "budget_exhausted" => failure.help("`tollgate ledger spend --by key` shows what was spent"),
         "" => failure.help("is this the address of a gateway's API? It is the line `listening api` of `tollgate serve`"),
         _ if problem.exit() == Exit::Ambiguous => {
-            failure.help(format!("${doubt} may have been charged; it stays held in the ledger until someone knows"))
+            let sum = doubt.map_or_else(|| "it".to_owned(), |doubt| format!("${doubt}"));
+            failure.help(format!("{sum} may have been charged, and stays held in the ledger until someone knows"))
         }
         _ => match problem.retry_after {
             Some(wait) => failure.help(format!("try again in {} s", wait.as_secs())),

@@ -7,8 +7,6 @@ mod offline;
 mod shown;
 mod view;
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use super::args::{ExplainArgs, GatewayArgs};
@@ -24,13 +22,16 @@ const NEAR: &str = "http://127.0.0.1:8080";
 pub(crate) async fn run(args: ExplainArgs, console: Console) -> Result<Exit, Failure> {
     let body = body(&args)?;
     let plan = if args.policy.is_some() { offline::plan(&body, args.policy.as_deref())? } else { asked(&args, &body, console).await? };
-    let shown = shown(&plan)?;
+    let candidates = plan.get("candidates").and_then(Value::as_array);
+    let fits = candidates.into_iter().flatten().any(|one| one.get("chosen").and_then(Value::as_bool) == Some(true));
     if console.json {
         console.value(&plan)?;
     } else {
+        let shown = shown(&plan)?;
+        shown.warnings.iter().for_each(|warning| console.warn(warning));
         console.data(view::render(&shown, args.all, console.styles_data()))?;
     }
-    Ok(if shown.candidates.iter().any(|candidate| candidate.chosen) { Exit::Ok } else { Exit::Usage })
+    Ok(if fits { Exit::Ok } else { Exit::Usage })
 }
 
 fn body(args: &ExplainArgs) -> Result<Body, Failure> {
@@ -57,18 +58,12 @@ async fn asked(args: &ExplainArgs, body: &Body, console: Console) -> Result<Valu
 
 fn shown(plan: &Value) -> Result<Shown, Failure> {
     serde_json::from_value(plan.clone())
-        .map_err(|why| Failure::usage(format!("the gateway's plan cannot be read: {why}")).help("does --json help?"))
+        .map_err(|why| Failure::usage(format!("the gateway's plan cannot be read: {why}"))
+            .help("is the gateway newer than this command? --json prints the plan as it came"))
 }
 
 /// The candidates of a refusal, as a table; `None` when it lists none.
 pub(crate) fn candidates(problem: &Value, styled: bool) -> Option<String> {
-    let shown: Shown = serde_json::from_value(problem.get("plan").unwrap_or(problem).clone()).ok()?;
+    let shown: Shown = serde_json::from_value(problem.clone()).ok()?;
     Some(view::render(&shown, false, styled))
-}
-
-/// A policy's path as the settings would have it: the named one, `policies` here, or none for the built-in.
-pub(crate) fn origin(named: Option<&Path>) -> crate::policy::Origin {
-    let here = Path::new("policies");
-    let paths: Vec<_> = named.or_else(|| here.is_dir().then_some(here)).map(Path::to_owned).into_iter().collect();
-    crate::policy::Origin::of(&paths)
 }

@@ -9,16 +9,15 @@ mod env;
 mod file;
 mod keys;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::args::PlaneFlags;
 use super::exit::Failure;
+use crate::policy::Overrides;
 use crate::state::Durability;
 use crate::telemetry::log::Look;
-use crate::transport::Secret;
 
 /// Everything that is set at start.
 #[derive(Clone, Debug)]
@@ -38,7 +37,7 @@ pub struct Settings {
     /// The log.
     pub log: Log,
     /// What replaces a provider's address or credential, by the provider's name.
-    pub providers: BTreeMap<String, ProviderOverride>,
+    pub providers: Overrides,
 }
 
 /// The doors of the gateway.
@@ -82,15 +81,6 @@ pub struct Log {
     pub prompts: bool,
 }
 
-/// What replaces the policy's word on a provider.
-#[derive(Clone, Debug, Default)]
-pub struct ProviderOverride {
-    /// Scheme, host, port and path prefix.
-    pub base_url: Option<String>,
-    /// The credential.
-    pub key: Option<Secret>,
-}
-
 impl Default for Settings {
     fn default() -> Self {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -111,7 +101,7 @@ impl Default for Settings {
             state_url: None,
             images_url: None,
             log: Log { format: Look::Auto, level: tracing::level_filters::LevelFilter::INFO, prompts: false },
-            providers: BTreeMap::new(),
+            providers: Overrides::default(),
         }
     }
 }
@@ -257,6 +247,7 @@ fn wrong(mistakes: &[Mistake]) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::Secret;
 
     fn layered(text: &str, environment: &[(&str, &str)]) -> Result<Settings, Failure> {
         let variables = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));

@@ -85,9 +85,12 @@ pub(crate) struct Attempt {
     /// `ok`, or what went wrong.
     #[serde(default)]
     pub(crate) outcome: String,
-    /// Its money.
+    /// What it cost.
     #[serde(default, deserialize_with = "money")]
     pub(crate) usd: Money,
+    /// What is held while it is not known what it cost.
+    #[serde(default, deserialize_with = "money")]
+    pub(crate) held_usd: Money,
     /// `yes`, `no` or `unknown`.
     #[serde(default)]
     pub(crate) billed: String,
@@ -105,9 +108,10 @@ pub(crate) fn purchase(attempts: &[Attempt]) -> Money {
     attempts.iter().filter(|attempt| attempt.billed == "yes").map(|attempt| attempt.usd).sum()
 }
 
-/// What is in doubt.
-pub(crate) fn doubt(attempts: &[Attempt]) -> Money {
-    attempts.iter().filter(|attempt| attempt.is_doubtful()).map(|attempt| attempt.usd).sum()
+/// What is in doubt, if anything is.
+pub(crate) fn doubt(attempts: &[Attempt]) -> Option<Money> {
+    let doubtful = || attempts.iter().filter(|attempt| attempt.is_doubtful());
+    doubtful().next().map(|_| doubtful().map(|attempt| attempt.held_usd.max(attempt.usd)).sum())
 }
 
 /// Money as JSON: a number of dollars. The shortest decimal that reads back as the same float is the exact amount.
@@ -140,6 +144,20 @@ impl<'de> Deserialize<'de> for Usd {
 fn money<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Money, D::Error> {
     let number = f64::deserialize(deserializer)?;
     money_of(number).ok_or_else(|| serde::de::Error::custom("not an amount of dollars"))
+}
+
+/// A time as text: `2026-11-22T22:12:49.123Z`.
+pub(crate) mod instant {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{time:.3}"))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 /// Lower-case hex.

@@ -175,7 +175,7 @@ pub(crate) fn span(text: &str) -> Result<Duration, String> {
         'w' => 604_800,
         _ => return Err(WRONG.to_owned()),
     };
-    let count: u64 = text.trim_end_matches(unit).parse().map_err(|_| WRONG)?;
+    let count: u64 = text.strip_suffix(unit).unwrap_or_default().parse().map_err(|_| WRONG)?;
     // A century is further back than any ledger, and within what a timestamp can hold.
     let most = 36_525 * 86_400;
     count.checked_mul(seconds).filter(|span| *span <= most).map(Duration::from_secs).ok_or(WRONG.to_owned())

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::super::exit::{Exit, Failure};
-use super::super::wire::Usd;
+use super::super::wire::{self, Usd};
 
 /// How far a line has come.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -42,7 +42,11 @@ pub(super) struct Record {
     /// How far it has come.
     pub(super) status: Status,
     /// When this was written.
+    #[serde(with = "wire::instant")]
     pub(super) at: Timestamp,
+    /// How often it was told to be bought anew while an earlier purchase was in doubt.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) rebuy: u32,
     /// What came of it.
     #[serde(flatten)]
     pub(super) end: End,
@@ -82,6 +86,11 @@ pub(super) struct End {
     /// Why there is no image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// One image of a line.
@@ -205,6 +214,7 @@ mod tests {
             prompt_sha256: String::new(),
             status,
             at: Timestamp::UNIX_EPOCH,
+            rebuy: 0,
             end: End::default(),
         }
     }

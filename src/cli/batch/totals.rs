@@ -26,6 +26,8 @@ pub(super) struct Totals {
     /// May have been paid for nothing.
     #[serde(rename = "ambiguous_usd")]
     pub(super) ambiguous: Usd,
+    /// Purchases of which it is not known whether they were charged.
+    pub(super) doubtful: usize,
     /// Lines that ended without an image.
     pub(super) failed: usize,
     /// Lines without an end.
@@ -37,10 +39,14 @@ impl Totals {
     pub(super) fn of<'a>(manifest: &Manifest, keys: impl Iterator<Item = &'a str>) -> Self {
         let mut totals = Self::default();
         let mut purchases: HashMap<&str, (Money, Money)> = HashMap::new();
-        for record in manifest.history() {
+        let ends = manifest.history().iter().filter(|record| record.status != Status::Sent);
+        // A line that is asked for again under the same key tells of the same purchase again.
+        let ends: HashMap<_, _> = ends.map(|record| ((&record.key, record.rebuy), record)).collect();
+        for record in ends.into_values() {
             let usd = |amount: Option<Usd>| amount.unwrap_or_default().0;
             let (cost, saved) = (usd(record.end.cost_usd), usd(record.end.saved_usd));
             totals.ambiguous.0 += usd(record.end.ambiguous_usd);
+            totals.doubtful += usize::from(record.end.ambiguous_usd.is_some() || record.status == Status::Ambiguous);
             match &record.end.id {
                 None => totals.cost.0 += cost,
                 Some(id) => {
@@ -89,7 +95,7 @@ mod tests {
 
     fn record(key: &str, status: Status, end: End) -> Record {
         let at = Timestamp::UNIX_EPOCH;
-        Record { line: 1, key: key.to_owned(), prompt_sha256: String::new(), status, at, end }
+        Record { line: 1, key: key.to_owned(), prompt_sha256: String::new(), status, at, rebuy: 0, end }
     }
 
     #[test]
@@ -109,11 +115,13 @@ mod tests {
         manifest.append(record("a", Status::Succeeded, served("gen_1", 4, 0))).unwrap();
         manifest.append(record("c", Status::Succeeded, served("gen_2", 0, 5))).unwrap();
         let failed = End { cost_usd: usd(1), ambiguous_usd: usd(3), ..End::default() };
+        manifest.append(record("d", Status::Ambiguous, failed.clone())).unwrap();
+        manifest.append(record("d", Status::Sent, End::default())).unwrap();
         manifest.append(record("d", Status::Ambiguous, failed)).unwrap();
         manifest.append(record("e", Status::Sent, End::default())).unwrap();
 
         let totals = Totals::of(&manifest, ["a", "b", "c", "d", "e", "f"].into_iter());
-        let expected = "3 images, cost $0.05, saved $0.13, ambiguous $0.03";
+        let expected = "3 images, cost $0.05, saved $0.09, ambiguous $0.03";
         assert_eq!((totals.line().as_str(), totals.failed, totals.left), (expected, 1, 2));
     }
 }

@@ -1,15 +1,15 @@
 //! One line's way: hold its price, write down that it is sent, send it until there is an answer, keep its images.
 //!
 //! Why it exists: whatever happens at any moment of this way, running the batch again must not pay twice. Every send of
-//! a line carries the same `Idempotency-Key`, and the gateway joins or replays the purchase of a key that it knows. What
-//! it refuses to know: the other lines.
+//! a line carries the same `Idempotency-Key`; the gateway joins or replays the purchase of a key that it knows, and
+//! refuses to buy again while one is in doubt. Only `--rebuy` gives a doubtful line a new key. What it refuses to know:
+//! the other lines.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use rand::RngExt;
 use serde_json::Value;
 
@@ -21,6 +21,7 @@ use super::Batch;
 use super::lines::Line;
 use super::manifest::{End, Record, Saved, Status};
 use crate::domain::money::Money;
+use crate::telemetry::clock;
 
 /// Sends of one line that get no answer, or an answer of the gateway's own trouble, before the line is given up.
 const TRIES: u32 = 6;
@@ -28,6 +29,22 @@ const TRIES: u32 = 6;
 const LONGEST_WAIT: Duration = Duration::from_mins(2);
 /// Waits for room: longer than any provider's window, as the lines of a batch queue for the same quota.
 const WAITS: u32 = 60;
+
+/// A line to send.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Job<'a> {
+    /// The line.
+    pub(super) line: &'a Line,
+    /// Which purchase of it: 0 is the first, and each `--rebuy` of a doubtful one is the next.
+    pub(super) rebuy: u32,
+}
+
+impl Job<'_> {
+    /// The `Idempotency-Key`: the same for every send of one purchase.
+    fn key(&self) -> String {
+        if self.rebuy == 0 { self.line.key.clone() } else { format!("{}-{}", self.line.key, self.rebuy) }
+    }
+}
 
 /// How a line ended.
 #[derive(Debug)]
@@ -45,15 +62,16 @@ pub(super) enum Ended {
 }
 
 /// Takes one line all the way. An error is one of this machine: the manifest or an image cannot be written.
-pub(super) async fn line(batch: &Batch<'_>, line: &Line) -> Result<Ended, Failure> {
+pub(super) async fn line(batch: &Batch<'_>, job: &Job<'_>) -> Result<Ended, Failure> {
+    let line = job.line;
     let Some(_held) = hold(batch, line).await else {
         return Ok(Ended::OverBudget("the next line's worst price does not fit the --budget any more".to_owned()));
     };
     let sent_before = batch.manifest.borrow().latest(&line.key).is_some();
-    record(batch, line, Status::Sent, End::default())?;
-    let (answer, repeated) = match send(batch, line).await {
+    record(batch, job, Status::Sent, End::default())?;
+    let (answer, repeated) = match send(batch, job).await {
         Ok(answered) => answered,
-        Err(trouble) => return refused(batch, line, trouble),
+        Err(trouble) => return refused(batch, job, trouble),
     };
     for warning in &answer.warnings {
         batch.progress.warn(format!("line {}: {warning}", line.number));
@@ -62,7 +80,7 @@ pub(super) async fn line(batch: &Batch<'_>, line: &Line) -> Result<Ended, Failur
     let mut end = money(&answer, own);
     (end.file, end.sha256, end.more) = save(batch, line, &answer)?;
     batch.purse.spend(end.cost_usd.unwrap_or_default().0 + end.ambiguous_usd.unwrap_or_default().0);
-    record(batch, line, Status::Succeeded, end)?;
+    record(batch, job, Status::Succeeded, end)?;
     Ok(Ended::Done)
 }
 
@@ -75,16 +93,17 @@ async fn hold<'a>(batch: &'a Batch<'_>, line: &Line) -> Option<super::purse::Hel
     let plan = batch.gateway.plan(&line.body).await.unwrap_or_default();
     let chosen = plan.get("candidates").and_then(Value::as_array).into_iter().flatten();
     let chosen = chosen.into_iter().find(|candidate| candidate.get("chosen").and_then(Value::as_bool) == Some(true));
-    let worst = chosen.and_then(|chosen| chosen.get("worst_cost_usd")).and_then(Value::as_f64);
+    let worst = chosen.and_then(|chosen| chosen.pointer("/expected/worst_cost_usd")).and_then(Value::as_f64);
     batch.purse.hold(worst.and_then(wire::money_of).unwrap_or_default()).await
 }
 
 /// Sends until there is an answer or no sense in sending again. Also tells whether an earlier send of this run may have
 /// reached the gateway.
-async fn send(batch: &Batch<'_>, line: &Line) -> Result<(Answer, bool), Trouble> {
+async fn send(batch: &Batch<'_>, job: &Job<'_>) -> Result<(Answer, bool), Trouble> {
+    let key = job.key();
     let (mut tries, mut waits, mut repeated) = (0, 0, false);
     loop {
-        let trouble = match batch.gateway.generate(&line.body, Some(&line.key)).await {
+        let trouble = match batch.gateway.generate(&job.line.body, Some(&key)).await {
             Ok(answer) => return Ok((answer, repeated)),
             Err(trouble) => trouble,
         };
@@ -128,7 +147,7 @@ fn backoff(tries: &mut u32) -> Duration {
     full.mul_f64(rand::rng().random_range(0.5..1.0))
 }
 
-fn refused(batch: &Batch<'_>, line: &Line, trouble: Trouble) -> Result<Ended, Failure> {
+fn refused(batch: &Batch<'_>, job: &Job<'_>, trouble: Trouble) -> Result<Ended, Failure> {
     let problem = match trouble {
         // The line stays `sent`: the next run asks again with the same key.
         Trouble::Unreachable(why) | Trouble::Broken(why) => return Ok(Ended::Unreachable(why)),
@@ -137,7 +156,7 @@ fn refused(batch: &Batch<'_>, line: &Line, trouble: Trouble) -> Result<Ended, Fa
     let sentence = problem.sentence();
     let doubt = wire::doubt(&problem.attempts);
     let paid = wire::purchase(&problem.attempts);
-    batch.purse.spend(doubt + paid);
+    batch.purse.spend(doubt.unwrap_or_default() + paid);
     let ended = match problem.exit() {
         Exit::Ambiguous => Ended::Doubtful(sentence.clone()),
         Exit::Budget => Ended::OverBudget(sentence.clone()),
@@ -146,11 +165,11 @@ fn refused(batch: &Batch<'_>, line: &Line, trouble: Trouble) -> Result<Ended, Fa
     let status = if matches!(ended, Ended::Doubtful(_)) { Status::Ambiguous } else { Status::Failed };
     let end = End {
         cost_usd: Some(Usd(paid)),
-        ambiguous_usd: (doubt > Money::ZERO).then_some(Usd(doubt)),
+        ambiguous_usd: doubt.map(Usd),
         error: Some(sentence),
         ..End::default()
     };
-    record(batch, line, status, end)?;
+    record(batch, job, status, end)?;
     Ok(ended)
 }
 
@@ -158,7 +177,7 @@ fn refused(batch: &Batch<'_>, line: &Line, trouble: Trouble) -> Result<Ended, Fa
 fn money(answer: &Answer, own: bool) -> End {
     let fresh = answer.served == "fresh";
     let purchase = wire::purchase(&answer.cost.attempts);
-    let doubt = if fresh || own { wire::doubt(&answer.cost.attempts) } else { Money::ZERO };
+    let doubt = if fresh || own { wire::doubt(&answer.cost.attempts) } else { None };
     let (cost, saved) = match (fresh, own) {
         (true, _) => (answer.cost.usd, Money::ZERO),
         (false, true) => (purchase, Money::ZERO),
@@ -169,7 +188,7 @@ fn money(answer: &Answer, own: bool) -> End {
         id: Some(answer.id.clone()),
         cost_usd: Some(Usd(cost)),
         saved_usd: (saved > Money::ZERO).then_some(Usd(saved)),
-        ambiguous_usd: (doubt > Money::ZERO).then_some(Usd(doubt)),
+        ambiguous_usd: doubt.map(Usd),
         served: Some(answer.served.clone()),
         ..End::default()
     }
@@ -213,13 +232,15 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::rename(&beside, path)
 }
 
-fn record(batch: &Batch<'_>, line: &Line, status: Status, end: End) -> Result<(), Failure> {
+fn record(batch: &Batch<'_>, job: &Job<'_>, status: Status, end: End) -> Result<(), Failure> {
+    let line = job.line;
     let record = Record {
         line: line.number,
         key: line.key.clone(),
         prompt_sha256: line.prompt_sha256.clone(),
         status,
-        at: Timestamp::now(),
+        at: clock::now(),
+        rebuy: job.rebuy,
         end,
     };
     batch.manifest.borrow_mut().append(record)

@@ -16,27 +16,28 @@ const FEW: usize = 8;
 
 /// The plan as text.
 pub(super) fn render(shown: &Shown, all: bool, styled: bool) -> String {
-    let mut parts = vec![header(shown, styled), table(shown, all, styled)];
+    let mut parts: Vec<String> = header(shown, styled).into_iter().collect();
+    parts.push(table(shown, all, styled));
     parts.extend(hidden(shown, all));
     parts.push(footer(shown, styled));
     parts.join("\n\n")
 }
 
 /// `task photo, tier final, rule posters, floor 0.85`.
-fn header(shown: &Shown, styled: bool) -> String {
-    let mut parts = vec![format!("task {}", Style::Bold.paint(&shown.task, styled))];
+fn header(shown: &Shown, styled: bool) -> Option<String> {
+    let mut parts = vec![format!("task {}", Style::Bold.paint(shown.task.as_ref()?, styled))];
     parts.extend(shown.tier.as_ref().map(|tier| format!("tier {tier}")));
     parts.extend(shown.rule.as_ref().map(|rule| format!("rule {rule}")));
-    parts.push(format!("floor {:.2}", shown.floor));
-    parts.join(", ")
+    parts.extend(shown.floor.map(|floor| format!("floor {floor:.2}")));
+    Some(parts.join(", "))
 }
 
 fn table(shown: &Shown, all: bool, styled: bool) -> String {
     let rows: Vec<&Candidate> = visible(shown, all).collect();
     let amounts = |of: fn(&Candidate) -> Usd| aligned(&rows.iter().map(|row| of(row).0).collect::<Vec<_>>());
-    let cost = amounts(|row| row.cost_usd);
-    let worst = amounts(|row| row.worst_cost_usd);
-    let per_accepted = amounts(|row| Usd(to_hundredths_of_a_cent(row.cost_per_accepted_usd.0)));
+    let cost = amounts(|row| row.expected.cost_usd);
+    let worst = amounts(|row| row.expected.worst_cost_usd);
+    let per_accepted = amounts(|row| Usd(to_hundredths_of_a_cent(row.expected.per_accepted_usd.0)));
     let number = |name| (name, Align::Right);
     let mut sheet = Sheet::new(&[
         ("", Align::Left),
@@ -51,17 +52,17 @@ fn table(shown: &Shown, all: bool, styled: bool) -> String {
         ("not chosen because", Align::Left),
     ]);
     for (row, ((cost, worst), per_accepted)) in rows.iter().zip(cost.into_iter().zip(worst).zip(per_accepted)) {
-        let (low, high) = row.accept_interval;
+        let (low, high) = row.expected.accept_interval;
         let cells = vec![
             if row.chosen { "→".to_owned() } else { String::new() },
             steps(&row.steps),
-            format!("{:.2}", row.accept),
+            format!("{:.2}", row.expected.accept),
             format!("{low:.2}-{high:.2}"),
             cost,
             worst,
             per_accepted,
-            seconds(row.latency_ms),
-            seconds(row.latency_p95_ms),
+            seconds(row.expected.latency_ms),
+            seconds(row.expected.latency_p95_ms),
             why(row),
         ];
         let style = if row.chosen { Some(Style::Bold) } else { is_dropped(row).then_some(Style::Dim) };
@@ -94,7 +95,7 @@ fn why(row: &Candidate) -> String {
     let Some(reason) = &row.reason else {
         return String::new();
     };
-    match &reason.place {
+    match &reason.at {
         Some(place) => format!("{} ({place})", reason.text),
         None => reason.text.clone(),
     }
@@ -125,8 +126,8 @@ fn footer(shown: &Shown, styled: bool) -> String {
             };
             format!(
                 "would reserve ${} and expects an answer in {}; acceptance is {ground}",
-                chosen.worst_cost_usd.0,
-                seconds(chosen.latency_ms)
+                chosen.expected.worst_cost_usd.0,
+                seconds(chosen.expected.latency_ms)
             )
         }
     }
@@ -151,7 +152,7 @@ fn aligned(amounts: &[Money]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::shown::Reason;
+    use super::super::shown::{Expected, Reason};
     use super::*;
 
     fn candidate(model: &str, micros: i64, reason: Option<(&str, &str)>) -> Candidate {
@@ -162,33 +163,36 @@ mod tests {
                 Step { op: "generate".to_owned(), model: Some(model.to_owned()), width: 1024, height: 1024 },
                 Step { op: "resize".to_owned(), model: None, width: 512, height: 512 },
             ],
-            accept: 0.71,
-            accept_interval: (0.62, 0.8),
+            expected: Expected {
+                accept: 0.71,
+                accept_interval: (0.62, 0.8),
+                cost_usd: usd(micros),
+                worst_cost_usd: usd(micros),
+                per_accepted_usd: usd(micros * 10 / 7),
+                latency_ms: 5_200,
+                latency_p95_ms: 12_950,
+            },
             verdicts: 0.0,
-            cost_usd: usd(micros),
-            worst_cost_usd: usd(micros),
-            cost_per_accepted_usd: usd(micros * 10 / 7),
-            latency_ms: 5_200,
-            latency_p95_ms: 12_950,
             reason: reason.map(|(code, text)| Reason {
                 code: code.to_owned(),
                 text: text.to_owned(),
-                place: (code == "floor").then(|| "policies/default.toml:12".to_owned()),
+                at: (code == "floor").then(|| "policies/default.toml:12".to_owned()),
             }),
         }
     }
 
     fn shown() -> Shown {
         Shown {
-            task: "concept".to_owned(),
+            task: Some("concept".to_owned()),
             tier: Some("draft".to_owned()),
             rule: None,
-            floor: 0.6,
+            floor: Some(0.6),
             candidates: vec![
                 candidate("stability/sd3.5-medium", 35_000, None),
                 candidate("openai/gpt-image-2", 6_500, Some(("dearer", "$0.0571 per accepted image, $0.0071 more"))),
                 candidate("google/imagen-4.0-ultra-generate-001", 120_000, Some(("floor", "below the floor of 0.60"))),
             ],
+            warnings: Vec::new(),
         }
     }
 

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use tracing::level_filters::LevelFilter;
 
 use super::super::args::address;
-use super::{Entry, Mistake, ProviderOverride, Settings, Written};
+use super::{Entry, Mistake, Settings, Written};
+use crate::policy::Override;
 use crate::state::Durability;
 use crate::telemetry::log::Look;
 use crate::transport::Secret;
@@ -108,21 +109,26 @@ fn fill(settings: &mut Settings, entry: &Entry, kind: &Kind) -> Result<(), Mista
 
 fn provider(settings: &mut Settings, entry: &Entry, provider: &str, field: &str) -> Result<(), Mistake> {
     let text = text(entry).filter(|text| !text.is_empty());
-    let mut held = || -> &mut ProviderOverride {
-        // An environment variable's name has no hyphens: it means the provider that is known with them.
-        let known = settings.providers.keys().find(|known| known.replace('-', "_") == provider).cloned();
-        settings.providers.entry(known.unwrap_or_else(|| provider.to_owned())).or_default()
-    };
     match field {
         "base_url" => {
             let fits = |text: &&str| text.starts_with("http://") || text.starts_with("https://");
             let url = text.filter(fits).ok_or_else(|| misfit(entry, "a URL, such as https://api.example.com"))?;
-            held().base_url = Some(url.trim_end_matches('/').to_owned());
+            held(settings, provider).base_url = Some(url.trim_end_matches('/').to_owned());
         }
-        "key" => held().key = Some(text.and_then(Secret::new).ok_or_else(|| misfit(entry, "a credential"))?),
+        "key" => {
+            let key = text.and_then(Secret::new).ok_or_else(|| misfit(entry, "a credential"))?;
+            held(settings, provider).key = Some(key);
+        }
         _ => return Err(unknown(entry)),
     }
     Ok(())
+}
+
+/// The provider's override. An environment variable's name has no hyphens: it means the provider that is known with
+/// them.
+fn held<'a>(settings: &'a mut Settings, provider: &str) -> &'a mut Override {
+    let known = settings.providers.keys().find(|known| known.replace('-', "_") == provider).cloned();
+    settings.providers.entry(known.unwrap_or_else(|| provider.to_owned())).or_default()
 }
 
 fn text(entry: &Entry) -> Option<&str> {
