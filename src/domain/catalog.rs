@@ -147,6 +147,8 @@ pub struct Provider {
     pub off: Option<Arc<str>>,
     /// Whether `data_policy: on-prem` may use it.
     pub local: bool,
+    /// Whether only requests that must stay on the premises, or that pin its models, may use it.
+    pub only_on_prem: bool,
     /// What its limits are.
     pub limits: Vec<Limit>,
     /// Dialect settings, such as Vertex's `project`.

@@ -95,17 +95,25 @@ impl Run<'_> {
         loop {
             let wait = match self.engine.limits.draw(&draws, images, Self::now()).await {
                 Ok(permit) => {
-                    self.engine.telemetry.quota(&provider.name, "admitted");
+                    self.tell_quota(&draws, "allowed");
                     return Ok(permit);
                 }
                 Err(wait) => wait.0.max(Duration::from_millis(1)),
             };
             let until = Instant::now() + wait;
             if until >= self.deadline || (has_next && wait > QUOTA_PATIENCE) {
-                self.engine.telemetry.quota(&provider.name, "denied");
+                self.tell_quota(&draws, "denied");
                 return Err(Ended::NextPlan);
             }
             sleep_until(until).await;
+        }
+    }
+
+    fn tell_quota(&self, draws: &[Draw<'_>], result: &'static str) {
+        for draw in draws {
+            for limit in draw.limits {
+                self.engine.telemetry.quota(draw.owner, &limit.name, result);
+            }
         }
     }
 
@@ -189,11 +197,11 @@ impl Run<'_> {
             Err(fault) => (self.price(ix, model, unit).expected, Basis::PriceTable, Err(fault)),
         };
         self.hear(ix, model, pictures.as_ref().map(|_| latency));
-        if let (Err(fault), Some(provider)) = (&pictures, self.snapshot.catalog.provider(model.provider)) {
-            if fault.class == Class::Throttle {
-                let wait = fault.retry_after.unwrap_or(Duration::from_secs(1));
-                self.engine.limits.penalise(&provider.name, wait, Self::now());
-            }
+        if let (Err(fault), Some(provider)) = (&pictures, self.snapshot.catalog.provider(model.provider))
+            && fault.class == Class::Throttle
+        {
+            let wait = fault.retry_after.unwrap_or(Duration::from_secs(1));
+            self.engine.limits.penalise(&provider.name, wait, Self::now());
         }
         let (billed, outcome, detail) = match &pictures {
             Ok(_) => (Billed::Yes, "ok", String::new()),

@@ -84,11 +84,9 @@ impl Run<'_> {
             let ended = self.candidate(candidate, has_next, &mut images, &mut adjustments).await;
             last = Some(**candidate);
             match ended {
-                Ok(()) => break,
                 Err(Ended::NextPlan) => {}
-                Err(Ended::Stop) => break,
                 Err(Ended::Refused(refusal)) if images.is_empty() => return Err(refusal),
-                Err(Ended::Refused(_)) => break,
+                Ok(()) | Err(Ended::Refused(_) | Ended::Stop) => break,
             }
         }
         match last {
@@ -190,8 +188,10 @@ impl Run<'_> {
         end?;
         // The seed of the answer is the draft's: the upscaler's own names nothing that a caller could ask for.
         let seed = |index: u8| drafts.iter().find(|draft| draft.index == index).and_then(|draft| draft.artifact.seed);
-        let enlarged = bought.into_iter().map(|Bought { index, artifact }| {
-            Draft { index, model: upscaler, artifact: Artifact { seed: seed(index), ..artifact } }
+        let enlarged = bought.into_iter().map(|Bought { index, artifact }| Draft {
+            index,
+            model: upscaler,
+            artifact: Artifact { seed: seed(index), ..artifact },
         });
         Ok(enlarged.collect())
     }
@@ -220,8 +220,7 @@ impl Run<'_> {
                     images.push((index, image));
                 }
                 Err(detail) => {
-                    self.engine.telemetry.image_rejected(&candidate_name(self.snapshot, candidate.model), "unusable");
-                    tracing::warn!(detail, "a bought picture could not be finished");
+                    tracing::warn!(detail, plan = ?candidate.model, "a bought picture could not be finished");
                 }
             }
         }
@@ -296,20 +295,21 @@ impl Run<'_> {
         if fault.class == Class::Moderate {
             self.moderated = Some(fault.detail.clone());
         }
-        let situation = Situation {
+        let mut situation = Situation {
             tries,
             left: self.deadline.saturating_duration_since(Instant::now()),
-            budget: self.bound.may_retry(model),
+            budget: true,
             moderated_next: self.request.terms.moderated_next,
             jitter: self.engine.jitter(),
         };
-        let decision = decide(fault, situation, has_next);
-        let word = match decision {
-            Decision::Again(_) => "sent",
-            Decision::NextPlan | Decision::Stop if !situation.budget => "no_budget",
-            Decision::NextPlan | Decision::Stop => "unsafe",
-        };
-        self.engine.telemetry.retry(&model.id, word);
+        let mut decision = decide(fault, situation, has_next);
+        let mut word = if matches!(decision, Decision::Again(_)) { "sent" } else { "unsafe" };
+        if word == "sent" && !self.bound.may_retry(model) {
+            situation.budget = false;
+            (decision, word) = (decide(fault, situation, has_next), "no_budget");
+        }
+        let provider = self.snapshot.catalog.provider(model.provider);
+        self.engine.telemetry.retry(provider.map_or("", |provider| &provider.name), word);
         match decision {
             Decision::Again(wait) => {
                 sleep_until(Instant::now() + wait).await;
@@ -371,10 +371,6 @@ fn graver(held: Option<Fault>, new: Fault) -> Fault {
         Some(held) if rank(&held) >= rank(&new) => held,
         _ => new,
     }
-}
-
-fn candidate_name(snapshot: &Snapshot, ix: ModelIx) -> std::sync::Arc<str> {
-    snapshot.catalog.model(ix).map(|model| model.id.clone()).unwrap_or_default()
 }
 
 /// A format that the model can send, the asked one if it can.

@@ -28,15 +28,15 @@ pub(super) struct Artifact {
     pub(super) seed: Option<u64>,
 }
 
-/// More pixels than any provider sends: 8192 squared.
-const MAX_PIXELS: u64 = 8192 * 8192;
+/// More than any provider sends.
+const BOUNDS: Bounds = Bounds { max_side: 16_384, max_pixels: 8192 * 8192 };
 /// The largest encoded picture.
 const MAX_BYTES: usize = 64 << 20;
 
 /// Reads a picture's header; the error is one sentence.
 pub(super) fn verify(raw: RawImage, asked: Size, sent_seed: Option<u64>) -> Result<Artifact, String> {
     let sniffed = sniff(&raw.bytes).ok_or("the answer is not a PNG, JPEG or WebP picture")?;
-    if sniffed.size.pixels() > MAX_PIXELS || raw.bytes.len() > MAX_BYTES {
+    if sniffed.size.pixels() > BOUNDS.max_pixels || raw.bytes.len() > MAX_BYTES {
         return Err(format!("the picture claims {} in {} bytes, beyond the bound", sniffed.size, raw.bytes.len()));
     }
     let seed = raw.seed.or(sent_seed);
@@ -83,8 +83,8 @@ pub(super) async fn store(
 /// Decodes, crops and resizes to `to`, encodes; on a thread that may block.
 async fn pixels(bytes: Bytes, to: Option<Size>, format: Format) -> Result<Bytes, String> {
     let work = move || match to {
-        Some(to) => local::fit(&bytes, to, true, format, Bounds::default()),
-        None => local::transcode(&bytes, format, Bounds::default()),
+        Some(to) => local::fit(&bytes, to, true, format, BOUNDS),
+        None => local::transcode(&bytes, format, BOUNDS),
     };
     let done = tokio::task::spawn_blocking(work).await.map_err(|_| "the pixel worker failed".to_owned())?;
     done.map(Bytes::from).map_err(|fault| fault.to_string())

@@ -103,7 +103,8 @@ impl Reservation {
             }
             Err(fault) => {
                 self.attempts.truncate(first);
-                self.telemetry.ledger_error("dispatch", &fault);
+                self.telemetry.ledger_error(word(&fault));
+                tracing::error!(%fault, "money could not be held");
                 Err(match fault {
                     LedgerFault::Reused => Refusal::IdempotencyKeyReused,
                     LedgerFault::NotOpen(_) | LedgerFault::Unavailable(_) => Refusal::LedgerUnavailable,
@@ -143,7 +144,8 @@ impl Reservation {
             let closing = self.closing(end);
             let begun = Instant::now();
             if let Err(fault) = self.ledger.close(closing).await {
-                self.telemetry.ledger_error("close", &fault);
+                self.telemetry.ledger_error(word(&fault));
+                tracing::error!(%fault, id = %self.id, "a generation could not be closed");
             }
             self.note(begun);
         }
@@ -173,6 +175,15 @@ impl Reservation {
         let time = begun.elapsed();
         self.waited += time;
         self.telemetry.ledger_commit(time);
+    }
+}
+
+/// A ledger fault in metrics.
+pub(super) const fn word(fault: &LedgerFault) -> &'static str {
+    match fault {
+        LedgerFault::NotOpen(_) => "not_open",
+        LedgerFault::Reused => "reused",
+        LedgerFault::Unavailable(_) => "unavailable",
     }
 }
 

@@ -10,7 +10,9 @@
 //! What it refuses to know: HTTP, wires, sockets, databases. To add a concern of requests: a room, an `async fn` with
 //! named inputs and outputs, called from here.
 
+mod admit;
 mod buy;
+mod conclude;
 mod execute;
 mod finish;
 mod hold;
@@ -26,14 +28,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use subtle::ConstantTimeEq;
 use tokio::time::{Instant, sleep};
 
 use crate::domain::catalog::Model;
-use crate::domain::fingerprint::{Fingerprint, sha256_hex};
+use crate::domain::fingerprint::Fingerprint;
 use crate::domain::image::Format;
-use crate::domain::ledger::{Attempt, Claim, Opening, Sums};
-use crate::domain::plan::explain::{Explained, explain, steps};
+use crate::domain::ledger::Claim;
+use crate::domain::plan::explain::{Explained, explain};
 use crate::domain::plan::{Candidate, Planned, Reason, View, plan};
 use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
@@ -41,11 +42,12 @@ use crate::domain::rule::Share;
 use crate::policy::{Snapshot, Snapshots};
 use crate::state::flights::{Flights, Joined, Landing, Lead};
 use crate::state::{Images, Ledger, Limits};
-use crate::telemetry::{Outcome, Receipt, Telemetry, clock};
+use crate::telemetry::{Receipt, Telemetry, clock};
 use crate::transport::Transport;
 
-use execute::{Made, Run};
-use hold::{End, Reservation};
+use admit::{authenticate, normalise};
+use conclude::{blank_receipt, fill, joined};
+use execute::Run;
 use tasks::Tasks;
 use world::World;
 
@@ -148,7 +150,12 @@ impl Engine {
     }
 
     /// The rooms that cost nothing: who asks, what for, and whether it is bought or being bought already.
-    async fn enter(self: &Arc<Self>, snapshot: &Arc<Snapshot>, inbound: Inbound, receipt: &mut Receipt) -> Result<Way, Refusal> {
+    async fn enter(
+        self: &Arc<Self>,
+        snapshot: &Arc<Snapshot>,
+        inbound: Inbound,
+        receipt: &mut Receipt,
+    ) -> Result<Way, Refusal> {
         let tenant = authenticate(snapshot, inbound.key.as_deref())?;
         receipt.key = tenant.clone();
         let request = normalise(snapshot, &tenant, &inbound)?;
@@ -241,7 +248,7 @@ impl Engine {
                 return Ok(planned);
             }
             let Some(wait) = planned.shortest_quota_wait() else {
-                return Err(self.no_plan(order, &planned, &view));
+                return Err(no_plan(order, &planned, &view));
             };
             if Instant::now() + wait >= deadline {
                 return Err(Refusal::QuotaExhausted { retry_after: wait });
@@ -253,102 +260,6 @@ impl Engine {
     fn plan_now(&self, snapshot: &Snapshot, bound: &world::Bound, request: &GenerationRequest) -> (Planned, View) {
         let view = self.world.view(bound, snapshot, request.task, clock::now());
         (plan(request, &snapshot.catalog, &view, today()), view)
-    }
-
-    fn no_plan(&self, order: &Order, planned: &Planned, view: &View) -> Refusal {
-        let broken = |candidate: &Candidate| matches!(candidate.reason, Some(Reason::BreakerOpen(_)));
-        if planned.candidates.iter().any(broken) {
-            return Refusal::ProvidersFailed(Vec::new());
-        }
-        let explained = explain(planned, &order.request, &order.snapshot.catalog, view);
-        Refusal::NoPlan(Arc::new(explained))
-    }
-
-    /// The reservation of a plan; it is written with its first calls, before they leave.
-    fn admit(&self, order: &Order, planned: &Planned) -> Reservation {
-        let (request, snapshot, inbound) = (&order.request, &order.snapshot, &order.inbound);
-        let catalog = &snapshot.catalog;
-        let best = planned.best();
-        let prompt = request.ask.prompt.as_str();
-        let words = |candidate: &Candidate| {
-            let steps = steps(candidate, catalog);
-            let names: Vec<_> = steps.iter().map(|step| step.model.as_deref().unwrap_or(step.op)).collect();
-            names.join(" → ")
-        };
-        let opening = Opening {
-            id: format!("gen_{}", uuid::Uuid::now_v7().simple()).into(),
-            created: inbound.received,
-            key: order.tenant.clone(),
-            task: catalog.task(request.task).map(|task| task.name.clone()).unwrap_or_default(),
-            model: best.and_then(|best| catalog.model(best.model)).map(|m| m.id.clone()).unwrap_or_default(),
-            plan: best.map(words).unwrap_or_default(),
-            rule: request.terms.rule.clone(),
-            policy: snapshot.digest.clone(),
-            prompt_sha256: sha256_hex(prompt.as_bytes()),
-            prompt: self.keep_prompts.then(|| prompt.to_owned()),
-            metadata: request.ask.metadata.clone(),
-            expected_cost: best.map(|best| best.quote.expected).unwrap_or_default(),
-            expected_accept: best.map_or(0.0, |best| best.accept.mean()),
-            reserved: best.map(|best| best.quote.worst).unwrap_or_default(),
-            claim: order.claim.clone(),
-            attempts: Vec::new(),
-        };
-        Reservation::new(Arc::clone(&self.ledger), Arc::clone(&self.telemetry), opening, inbound.arrived)
-    }
-
-    /// Closes the books and writes the receipt.
-    async fn conclude(
-        &self,
-        order: Order,
-        hold: Reservation,
-        made: Result<Made, Refusal>,
-        provider_time: Duration,
-        planning: Duration,
-    ) -> Landed {
-        let id = hold.id();
-        let mut answer = made.map(|made| assemble(&order, &hold, made, provider_time));
-        let end = match &answer {
-            Err(refusal) => End { outcome: refusal.code(), ..End::default() },
-            Ok(served) => End {
-                outcome: "succeeded",
-                model: served.model.clone(),
-                images: served.images.iter().map(|i| format!("{}.{}", i.sha256, i.format.name())).collect(),
-                answer: order.claim.as_ref().and_then(|_| replay::keep(served)),
-            },
-        };
-        let (attempts, ledger_time) = hold.close(end).await;
-        if let Ok(served) = &mut answer {
-            let total = order.inbound.arrived.elapsed();
-            served.timings = Timings { total, provider: provider_time, gateway: total.saturating_sub(provider_time) };
-        }
-        let mut receipt = fill(blank_receipt(&order.inbound, &order.snapshot), &order);
-        let sums = Sums::of(&attempts);
-        (receipt.cost, receipt.ambiguous) = (sums.settled, sums.ambiguous);
-        (receipt.attempts, receipt.provider, receipt.generation) = (attempts, provider_time, Some(id));
-        receipt.stages = vec![("policy", planning), ("ledger", ledger_time)];
-        self.reported(answer, receipt, order.inbound.arrived)
-    }
-
-    /// Every request passes here exactly once.
-    fn reported(&self, answer: Landed, mut receipt: Receipt, arrived: Instant) -> Landed {
-        receipt.total = arrived.elapsed();
-        match &answer {
-            Err(refusal) => receipt.outcome = Outcome::Refused(refusal.code()),
-            Ok(served) => {
-                receipt.outcome = match served.how {
-                    How::Fresh => Outcome::Fresh,
-                    How::Joined => Outcome::Joined,
-                    How::Replayed => Outcome::Replayed,
-                };
-                receipt.model = served.model.clone();
-                receipt.images = served.images.iter().map(|i| (i.format.name(), i.bytes.len() as u64)).collect();
-                if served.how != How::Fresh {
-                    receipt.avoided = replay::worth(&served.attempts);
-                }
-            }
-        }
-        self.telemetry.receipt(&receipt);
-        answer
     }
 
     /// What `serve` would do, and why; buys nothing.
@@ -417,100 +328,16 @@ impl Engine {
     }
 }
 
-fn assemble(order: &Order, hold: &Reservation, made: Made, provider_time: Duration) -> Served {
-    let Made { candidate, images, mut adjustments } = made;
-    let catalog = &order.snapshot.catalog;
-    let model = catalog.model(candidate.model);
-    let ask = &order.request.ask;
-    if ask.negative_prompt.is_some() && model.is_some_and(|model| !model.negative_prompt) {
-        adjustments.push(format!("negative prompt dropped: {} takes none", model.map_or("", |model| &model.id)));
+/// Why nothing fits: breakers that will close again, or reasons that stay.
+fn no_plan(order: &Order, planned: &Planned, view: &View) -> Refusal {
+    let broken = |candidate: &Candidate| matches!(candidate.reason, Some(Reason::BreakerOpen(_)));
+    if planned.candidates.iter().any(broken) {
+        return Refusal::ProvidersFailed(Vec::new());
     }
-    let mut warnings = order.inbound.warnings.clone();
-    if images.len() < usize::from(ask.n) {
-        warnings.push(format!("{} of {} images: the others failed, see the attempts", images.len(), ask.n));
-    }
-    let attempts: Vec<Attempt> = hold.attempts().to_vec();
-    let sums = Sums::of(&attempts);
-    Served {
-        id: hold.id(),
-        created: order.inbound.received,
-        images,
-        model: model.map(|model| model.id.clone()).unwrap_or_default(),
-        task: catalog.task(order.request.task).map(|task| task.name.clone()).unwrap_or_default(),
-        steps: steps(&candidate, catalog),
-        rule: order.request.terms.rule.clone(),
-        expected: Expected {
-            accept: candidate.accept.mean(),
-            cost: candidate.quote.expected,
-            latency: candidate.latency.p50,
-        },
-        cost: sums.settled,
-        state: sums.state(),
-        attempts,
-        how: How::Fresh,
-        adjustments,
-        warnings,
-        policy: order.snapshot.digest.clone(),
-        timings: Timings { provider: provider_time, ..Timings::default() },
-    }
-}
-
-/// The answer of a flight, as its followers get it: they pay nothing.
-fn joined(served: Served) -> Served {
-    Served { how: How::Joined, cost: crate::domain::money::Money::ZERO, ..served }
-}
-
-/// The name of the caller's key. Every configured key is compared, each in constant time.
-fn authenticate(snapshot: &Snapshot, key: Option<&str>) -> Result<Arc<str>, Refusal> {
-    if snapshot.keys.is_empty() {
-        return Ok("-".into());
-    }
-    let key = key.ok_or_else(|| Refusal::Unauthenticated("send the key as `Authorization: Bearer KEY`".to_owned()))?;
-    let hash = sha256_hex(key.as_bytes());
-    let mut found = None;
-    for row in &snapshot.keys {
-        if bool::from(row.sha256.as_bytes().ct_eq(hash.as_bytes())) {
-            found = Some(row.name.clone());
-        }
-    }
-    found.ok_or_else(|| Refusal::Unauthenticated("the key is not known".to_owned()))
-}
-
-fn normalise(snapshot: &Snapshot, tenant: &str, inbound: &Inbound) -> Result<GenerationRequest, Refusal> {
-    let resolved = snapshot.resolve(inbound.ask.clone(), tenant);
-    resolved.map_err(|(pointer, detail)| Refusal::InvalidRequest { pointer, detail })
+    let explained = explain(planned, &order.request, &order.snapshot.catalog, view);
+    Refusal::NoPlan(Arc::new(explained))
 }
 
 fn today() -> jiff::civil::Date {
     clock::now().to_zoned(jiff::tz::TimeZone::UTC).date()
-}
-
-fn blank_receipt(inbound: &Inbound, snapshot: &Snapshot) -> Receipt {
-    Receipt {
-        request_id: inbound.request_id.clone(),
-        generation: None,
-        key: "-".into(),
-        task: Arc::default(),
-        model: Arc::default(),
-        rule: None,
-        policy: snapshot.digest.clone(),
-        outcome: Outcome::Fresh,
-        cost: crate::domain::money::Money::ZERO,
-        ambiguous: crate::domain::money::Money::ZERO,
-        avoided: crate::domain::money::Money::ZERO,
-        attempts: Vec::new(),
-        images: Vec::new(),
-        total: Duration::ZERO,
-        provider: Duration::ZERO,
-        stages: Vec::new(),
-        prompt: inbound.ask.prompt.as_str().into(),
-    }
-}
-
-fn fill(mut receipt: Receipt, order: &Order) -> Receipt {
-    let catalog = &order.snapshot.catalog;
-    receipt.key = order.tenant.clone();
-    receipt.task = catalog.task(order.request.task).map(|task| task.name.clone()).unwrap_or_default();
-    receipt.rule.clone_from(&order.request.terms.rule);
-    receipt
 }

@@ -31,7 +31,7 @@ impl Engine {
         let since = clock::now().checked_sub(CLAIM_LIFE).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         let recalled = self.ledger.recall(&claim.scope, since).await;
         let record = recalled.map_err(|fault| {
-            self.telemetry.ledger_error("recall", &fault);
+            self.telemetry.ledger_error(super::hold::word(&fault));
             Refusal::LedgerUnavailable
         })?;
         let Some(record) = record else { return Ok(None) };

@@ -69,7 +69,7 @@ impl World {
         let of_model = |model: &Model| {
             let fresh = || {
                 Arc::new(ModelHealth {
-                    breaker: Mutex::new(Breaker::new(Settings::default())),
+                    breaker: Mutex::new(Breaker::new(snapshot.breaker)),
                     latency: Mutex::new(Estimate::new(model.latency)),
                 })
             };
@@ -78,7 +78,10 @@ impl World {
         let of_provider = |provider: &Provider| {
             let fresh = || {
                 Arc::new(ProviderHealth {
-                    breaker: Mutex::new(Breaker::new(Settings { consecutive: 10, ..Settings::default() })),
+                    breaker: Mutex::new(Breaker::new(Settings {
+                        consecutive: snapshot.breaker.consecutive.saturating_mul(2),
+                        ..snapshot.breaker
+                    })),
                     retries: TpsBudget::new(RETRY_TTL, RETRY_FLOOR, RETRY_SHARE),
                 })
             };

@@ -164,8 +164,8 @@ impl<'a> Failure<'a> {
 
     /// One clean sentence: the provider's words, else what came instead of them.
     pub(super) fn detail(&self) -> String {
-        if let Some(message) = self.message() {
-            return clean(message);
+        if let Some(words) = self.message().map(clean).filter(|words| !words.is_empty()) {
+            return words;
         }
         let what = match &*self.reply.body {
             [] => "no body",

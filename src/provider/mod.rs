@@ -8,8 +8,10 @@
 mod automatic1111;
 mod comfyui;
 mod common;
+mod google;
 mod ideogram;
 pub mod local;
+mod openai;
 #[cfg(test)]
 mod samples;
 mod stability;
@@ -32,8 +34,10 @@ pub fn adapter(dialect: Dialect) -> Option<&'static dyn Adapter> {
         Dialect::Automatic1111 => &automatic1111::Automatic1111,
         Dialect::Comfyui => &comfyui::Comfyui,
         Dialect::Ideogram => &ideogram::Ideogram,
+        Dialect::Google => &google::Google,
+        Dialect::Openai => &openai::Openai,
         Dialect::Stability => &stability::Stability,
-        _ => return None,
+        Dialect::Local => return None,
     })
 }
 
@@ -176,11 +180,12 @@ impl Body {
     }
 }
 
-/// Shows JSON as text and pictures by their length.
+/// Shows JSON as text, unless it is so long that it must hold a picture, and pictures by their length.
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("Empty"),
+            Self::Json(json) if json.len() > 4 * 1024 => write!(f, "Json(<{} bytes>)", json.len()),
             Self::Json(json) => write!(f, "Json({})", String::from_utf8_lossy(json)),
             Self::Multipart(parts) => f.debug_tuple("Multipart").field(parts).finish(),
         }

@@ -16,6 +16,7 @@ pub(super) fn provider(dialect: Dialect) -> Provider {
         base_url: "https://provider.example".into(),
         off: None,
         local: false,
+        only_on_prem: false,
         limits: Vec::new(),
         options: BTreeMap::new(),
         place: place(),

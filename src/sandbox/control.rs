@@ -2,6 +2,8 @@
 //!
 //! They refuse to change what a provider says except through faults, and to answer a bad body with a guess.
 
+use std::fmt::Write;
+
 use http::Method;
 use serde::Deserialize;
 use serde_json::json;
@@ -37,7 +39,8 @@ pub(super) fn page(house: &House) -> Answer {
     let mut text = "Simulated image providers, one path prefix each:\n\n".to_owned();
     for (prefix, key) in super::providers() {
         let key = if key.is_empty() { "no key" } else { key };
-        text.push_str(&format!("  /{prefix:<24}{key}\n"));
+        // Writing to a String cannot fail, here and below.
+        let _ = writeln!(text, "  /{prefix:<24}{key}");
     }
     text.push_str(
         "\nAny key of the right form is taken; one that contains \"wrong\" is refused, \"sk-broke\" has no money, and one\n\
@@ -48,10 +51,8 @@ pub(super) fn page(house: &House) -> Answer {
          \x20 PUT    /_sandbox/faults    [{provider, model?, path?, status?, stall_ms?, at?, reset?, truncate?, garbage?, times?, ratio?}]\n\
          \x20 DELETE /_sandbox           forget calls, faults and spent limits\n",
     );
-    text.push_str(&format!(
-        "\nSeed {}, speed {}.\n",
-        house.world.options.seed, house.world.options.speed
-    ));
+    let super::Options { seed, speed } = house.world.options;
+    let _ = writeln!(text, "\nSeed {seed}, speed {speed}.");
     Answer::text(200, text)
 }
 

@@ -31,8 +31,8 @@ use super::world::World;
 
 /// No provider takes more; Stability's own limit of 10 MiB is enforced in its dialect.
 const LARGEST_BODY: usize = 64 * 1024 * 1024;
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
-const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
+const HEADER_TIMEOUT: Duration = Duration::from_mins(1);
 const GRACE: Duration = Duration::from_millis(500);
 
 /// The world and the providers that live in it.
@@ -172,7 +172,7 @@ async fn respond(
         reset.store(true, Ordering::Relaxed);
         return Err(io::ErrorKind::ConnectionReset.into());
     }
-    deliver(answer, reset)
+    deliver(&answer, reset)
 }
 
 /// Reads the whole body. A body that is too large or too slow gets the answer of the proxy in front of a provider.
@@ -195,7 +195,7 @@ async fn read(request: Request<Incoming>) -> Result<Call, Answer> {
     })
 }
 
-fn deliver(answer: Answer, reset: Arc<AtomicBool>) -> Result<Response<Body>, io::Error> {
+fn deliver(answer: &Answer, reset: Arc<AtomicBool>) -> Result<Response<Body>, io::Error> {
     let status = StatusCode::from_u16(answer.status).map_err(io::Error::other)?;
     let mut response = Response::builder().status(status);
     for (name, value) in &answer.headers {
@@ -204,9 +204,7 @@ fn deliver(answer: Answer, reset: Arc<AtomicBool>) -> Result<Response<Body>, io:
     if answer.delivery != Delivery::Whole {
         response = response.header("content-length", answer.body.len());
     }
-    response
-        .body(body(&answer, reset))
-        .map_err(io::Error::other)
+    response.body(body(answer, reset)).map_err(io::Error::other)
 }
 
 fn body(answer: &Answer, reset: Arc<AtomicBool>) -> Body {

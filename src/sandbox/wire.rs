@@ -223,6 +223,13 @@ impl Answer {
     }
 }
 
+/// Sets a field of a JSON object.
+pub(super) fn set(body: &mut Value, name: &str, value: impl Into<Value>) {
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert(name.to_owned(), value.into());
+    }
+}
+
 /// Stands for a picture in JSON until [`Answer::json_with_pictures`]; a private-use character keeps it apart from
 /// any text that a caller sends in good faith.
 pub(super) const PICTURE: &str = "\u{f8ff}picture";

@@ -157,7 +157,7 @@ impl fmt::Display for ImagesFault {
 
 impl std::error::Error for ImagesFault {}
 
-/// What a call wants of a provider's limits.
+/// What a call wants of a provider's limits. An owner stands in a call's draws once.
 #[derive(Clone, Debug)]
 pub struct Draw<'a> {
     /// The provider's name, or the model's id for a model's own limits: the bucket's identity, so that a bucket keeps

@@ -160,3 +160,168 @@ impl Resolve for System {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    const BASE: &str = "https://api.acme.test:8443/v1";
+
+    /// Links to public places on the web's ports or the provider's.
+    #[test]
+    fn public_links_are_cleared() {
+        for link in [
+            "https://cdn.acme.test/a.png?sig=x",
+            "http://cdn.acme.test/a.png",
+            "https://cdn.acme.test:8443/a.png",
+            "https://93.184.215.14/a.png",
+            "https://[2606:2800:220:1:248:1893:25c8:1946]/a.png",
+            "https://100.63.255.255/",
+            "https://100.128.0.0/",
+            "https://172.15.255.255/",
+            "https://172.32.0.0/",
+            "https://192.0.1.0/",
+            "https://198.17.255.255/",
+            "https://198.20.0.0/",
+            "https://223.255.255.255/",
+            "https://[2001:200::1]/",
+            "https://[2003::1]/",
+            "https://[3ffe:ffff::1]/",
+        ] {
+            assert_eq!(clear(link, BASE), Ok(Cleared::Elsewhere(Url::parse(link).unwrap())), "{link}");
+        }
+    }
+
+    const NOT_PUBLIC: [&str; 52] = [
+        "http://127.0.0.1/",
+        "http://127.255.255.254/",
+        "http://127.1/",
+        "http://0/",
+        "http://0.0.0.0/",
+        "http://2130706433/",
+        "http://0x7f000001/",
+        "http://0177.0.0.1/",
+        "http://0x7f.1/",
+        "http://127.0.0.1./",
+        "http://%31%32%37.0.0.1/",
+        "http://\u{2460}\u{2461}\u{2466}.0.0.1/",
+        "http://10.0.0.1/",
+        "http://100.64.0.1/",
+        "http://100.100.100.200/",
+        "http://168.63.129.16/",
+        "http://169.254.169.254/latest/meta-data",
+        "http://172.16.0.1/",
+        "http://172.31.255.255/",
+        "http://192.0.0.192/",
+        "http://192.0.2.1/",
+        "http://192.31.196.1/",
+        "http://192.52.193.1/",
+        "http://192.88.99.1/",
+        "http://192.168.1.1/",
+        "http://192.175.48.1/",
+        "http://198.18.0.1/",
+        "http://198.51.100.1/",
+        "http://203.0.113.1/",
+        "http://224.0.0.1/",
+        "http://240.0.0.1/",
+        "http://255.255.255.255/",
+        "http://[::]/",
+        "http://[::1]/",
+        "http://[::ffff:10.0.0.1]/",
+        "http://[::ffff:8.8.8.8]/",
+        "http://[::127.0.0.1]/",
+        "http://[64:ff9b::7f00:1]/",
+        "http://[64:ff9b:1::1]/",
+        "http://[100::1]/",
+        "http://[2001::1]/",
+        "http://[2001:10::1]/",
+        "http://[2001:db8::1]/",
+        "http://[2002:7f00:1::1]/",
+        "http://[2620:4f:8000::1]/",
+        "http://[3fff::1]/",
+        "http://[5f00::1]/",
+        "http://[fc00::1]/",
+        "http://[fd00:ec2::254]/",
+        "http://[fe80::1]/",
+        "http://[fec0::1]/",
+        "http://[ff02::1]/",
+    ];
+
+    const BARRED: [(&str, Barred); 16] = [
+        ("http://cdn.acme.test:6379/", Barred::Port),
+        ("https://93.184.215.14:22/", Barred::Port),
+        ("https://user@cdn.acme.test/", Barred::Credential),
+        ("https://user:word@cdn.acme.test/", Barred::Credential),
+        ("https://api.acme.test:8443@127.0.0.1/", Barred::Credential),
+        ("https://user@api.acme.test:8443/", Barred::Credential),
+        ("file:///etc/passwd", Barred::Scheme),
+        ("ftp://cdn.acme.test/", Barred::Scheme),
+        ("gopher://127.0.0.1:6379/_x", Barred::Scheme),
+        ("data:image/png;base64,AAAA", Barred::Scheme),
+        ("unix:/run/x.sock", Barred::Scheme),
+        ("//cdn.acme.test/a.png", Barred::Url),
+        ("/a.png", Barred::Url),
+        ("", Barred::Url),
+        ("http://", Barred::Url),
+        ("http://[::1", Barred::Url),
+    ];
+
+    #[test]
+    fn everything_else_is_barred() {
+        let addresses = NOT_PUBLIC.into_iter().map(|link| (link, Barred::Address));
+        for (link, why) in addresses.chain(BARRED) {
+            assert_eq!(clear(link, BASE), Err(why), "{link}");
+        }
+    }
+
+    /// Only scheme, host and port together are the operator's.
+    #[test]
+    fn the_operators_own_origin_is_trusted() {
+        let base = "http://127.0.0.1:8188";
+        let own = "http://127.0.0.1:8188/view?filename=a.png";
+        assert_eq!(clear(own, base), Ok(Cleared::Own(Url::parse(own).unwrap())));
+        assert_eq!(
+            clear("http://localhost:80/", "http://localhost"),
+            Ok(Cleared::Own("http://localhost/".parse().unwrap()))
+        );
+        for link in ["https://127.0.0.1:8188/", "http://127.0.0.1/", "http://127.0.0.2:8188/", "http://[::1]:8188/"] {
+            assert_eq!(clear(link, base), Err(Barred::Address), "{link}");
+        }
+        assert_eq!(clear("http://127.0.0.1/", ""), Err(Barred::Address));
+    }
+
+    /// Each name's answers, one a question.
+    struct Told(Mutex<Vec<Vec<&'static str>>>);
+
+    impl Resolve for Told {
+        fn resolve(&self, _: Name) -> Resolving {
+            let answer = self.0.lock().unwrap().remove(0);
+            let addresses: Vec<SocketAddr> =
+                answer.into_iter().map(|ip| (ip.parse::<IpAddr>().unwrap(), 0).into()).collect();
+            Box::pin(async move { Ok(Box::new(addresses.into_iter()) as Addrs) })
+        }
+    }
+
+    /// A name that moves between questions is checked each time, and the private ones of several addresses are left out.
+    #[tokio::test]
+    async fn every_resolution_is_checked() {
+        let answers = [
+            (vec!["93.184.215.14"], Some(vec!["93.184.215.14"])),
+            (vec!["127.0.0.1"], None),
+            (vec!["10.1.2.3", "93.184.215.14", "::1", "2606:2800::1"], Some(vec!["93.184.215.14", "2606:2800::1"])),
+            (vec!["::ffff:127.0.0.1"], None),
+            (vec!["169.254.169.254"], None),
+            (vec!["fd00::1", "192.168.0.1"], None),
+            (vec!["64:ff9b::a00:1"], None),
+            (vec![], None),
+        ];
+        let guarded = Guarded(Arc::new(Told(Mutex::new(answers.iter().map(|(said, _)| said.clone()).collect()))));
+        for (said, public) in answers {
+            let found = guarded.resolve("cdn.acme.test".parse().unwrap()).await;
+            let found = found.ok().map(|found| found.map(|address| address.ip().to_string()).collect::<Vec<_>>());
+            assert_eq!(found, public.map(|list| list.into_iter().map(String::from).collect()), "{said:?}");
+        }
+    }
+}

@@ -63,12 +63,8 @@ impl HttpTransport {
     /// A transport that resolves every name with `resolver`.
     pub fn with_resolver(resolver: Arc<dyn Resolve>) -> Result<Self, NotBuilt> {
         install_tls();
-        let build = |builder: ClientBuilder| builder.build().map_err(|error| NotBuilt(root_cause(&error)));
-        Ok(Self {
-            guarded: build(client().dns_resolver(Arc::new(Guarded(Arc::clone(&resolver)))))?,
-            plain: build(client().dns_resolver(resolver))?,
-            most: BODY,
-        })
+        let guarded: Arc<dyn Resolve> = Arc::new(Guarded(Arc::clone(&resolver)));
+        Ok(Self { plain: client(&resolver)?, guarded: client(&guarded)?, most: BODY })
     }
 
     /// The same with another cap on a reply's body, in bytes.
@@ -122,8 +118,16 @@ impl Transport for HttpTransport {
     }
 }
 
-fn client() -> ClientBuilder {
+/// A machine without root certificates, such as a bare container, still reaches `http://` providers; `https://` ones are
+/// not trusted there, and each call says so.
+fn client(resolver: &Arc<dyn Resolve>) -> Result<Client, NotBuilt> {
+    let trusting_nobody = || builder(resolver).tls_certs_only([]).build();
+    builder(resolver).build().or_else(|_| trusting_nobody()).map_err(|error| NotBuilt(root_cause(&error)))
+}
+
+fn builder(resolver: &Arc<dyn Resolve>) -> ClientBuilder {
     Client::builder()
+        .dns_resolver(Arc::clone(resolver))
         .user_agent(concat!("tollgate/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
         .pool_idle_timeout(IDLE)

@@ -1,26 +1,23 @@
-//! What a golden file says, and how the gateway's own values look beside it.
+//! What a golden file says.
 //!
 //! A file of `tests/golden/<provider>/` is one step of one model: what is asked, the first call, and a chain of exchanges.
 //! `{{png 8x6}}` anywhere in it stands for the base64 of a fixed picture of that format and size.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tollgate::domain::catalog::{
     Dialect, Enlarge, Latency, Model, Place, Provider, ProviderIx, Reach, Role, Sizes, TokenRates,
 };
-use tollgate::domain::fault::{Blame, Fault};
-use tollgate::domain::image::{Format, Size, sniff};
+use tollgate::domain::fault::Fault;
+use tollgate::domain::image::{Format, Size};
 use tollgate::domain::money::Money;
-use tollgate::provider::{
-    Adapter, Auth, Body, Call, Method, Op, Part, Pending, Progress, Reply, Stage, Step, Target, Usage, adapter,
-};
+use tollgate::provider::{Adapter, Call, Op, Progress, Reply, Stage, Step, Unsupported, adapter};
 
 /// A golden file.
 pub(crate) struct Fixture {
@@ -63,9 +60,10 @@ struct File {
     about: String,
     #[serde(default)]
     provider: Options,
-    model: Remote,
+    model: Sold,
     step: Ask,
     call: Value,
+    #[serde(default)]
     exchanges: Vec<Exchange>,
 }
 
@@ -78,7 +76,7 @@ struct Options {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Remote {
+struct Sold {
     remote: String,
     #[serde(default)]
     options: BTreeMap<String, Value>,
@@ -117,8 +115,13 @@ fn png() -> String {
     "png".into()
 }
 
-/// Every fixture of every registered dialect, in the order of their names.
+/// Every fixture of every registered dialect that makes a call, in the order of their names.
 pub(crate) fn all() -> Vec<Fixture> {
+    read().into_iter().filter(|fixture| fixture.call.get("unsupported").is_none()).collect()
+}
+
+/// Every fixture of every registered dialect, also those whose `call` is `{"unsupported": "the reason"}`.
+pub(crate) fn read() -> Vec<Fixture> {
     let mut fixtures = Vec::new();
     for folder in entries(&golden()) {
         let dialect = dialect_of(&folder).unwrap_or_else(|| panic!("{} is no dialect", folder.display()));
@@ -161,6 +164,7 @@ fn load(path: &Path, dialect: Dialect, adapter: &'static dyn Adapter) -> Fixture
         base_url: "https://provider.example".into(),
         off: None,
         local: matches!(dialect, Dialect::Automatic1111 | Dialect::Comfyui),
+        only_on_prem: false,
         limits: Vec::new(),
         options: file.provider.options,
         place: place.clone(),
@@ -185,7 +189,7 @@ fn load_workflow(option: &mut Value) {
     *option = serde_json::from_str(&text).expect("a workflow is JSON");
 }
 
-fn model(dialect: Dialect, remote: Remote, ask: &Ask, place: Place) -> Model {
+fn model(dialect: Dialect, sold: Sold, ask: &Ask, place: Place) -> Model {
     let role = match ask.upscale {
         None => Role::Generate(Sizes::Listed(Vec::new())),
         Some(_) => Role::Upscale(Reach {
@@ -199,17 +203,17 @@ fn model(dialect: Dialect, remote: Remote, ask: &Ask, place: Place) -> Model {
         }),
     };
     let rate = Money::from_micros(1_000_000);
-    let mut formats: Vec<_> = remote.formats.iter().map(|name| Format::from_name(name).expect("a format")).collect();
+    let mut formats: Vec<_> = sold.formats.iter().map(|name| Format::from_name(name).expect("a format")).collect();
     if formats.is_empty() {
         formats.push(Format::Png);
     }
     Model {
         id: Arc::from(format!("{}/model", dialect.name())),
         provider: ProviderIx(0),
-        remote: remote.remote.into(),
+        remote: sold.remote.into(),
         role,
         prices: Vec::new(),
-        tokens: remote.tokens.then_some(TokenRates { text_in: rate, image_in: rate, text_out: rate, image_out: rate }),
+        tokens: sold.tokens.then_some(TokenRates { text_in: rate, image_in: rate, text_out: rate, image_out: rate }),
         retired: None,
         off: None,
         seed: ask.seed.is_some(),
@@ -221,7 +225,7 @@ fn model(dialect: Dialect, remote: Remote, ask: &Ask, place: Place) -> Model {
         latency: Latency::default(),
         priors: Vec::new(),
         limits: Vec::new(),
-        options: remote.options,
+        options: sold.options,
         place,
     }
 }
@@ -248,9 +252,12 @@ impl Fixture {
 
     /// The first call.
     pub(crate) fn first(&self) -> Call {
-        self.adapter
-            .encode(&self.step(), &self.model, &self.provider)
-            .unwrap_or_else(|error| panic!("{}: unsupported: {error}", self.name))
+        self.encode().unwrap_or_else(|error| panic!("{}: unsupported: {error}", self.name))
+    }
+
+    /// The first call, or why there is none.
+    pub(crate) fn encode(&self) -> Result<Call, Unsupported> {
+        self.adapter.encode(&self.step(), &self.model, &self.provider)
     }
 
     /// What a reply to `call` means.
@@ -332,7 +339,7 @@ fn expand(text: &str) -> String {
 }
 
 /// The one picture of a format and size.
-fn picture(format: &str, at: &str) -> Bytes {
+pub(crate) fn picture(format: &str, at: &str) -> Bytes {
     let Size { width, height } = size(at);
     let pixels = image::RgbImage::from_fn(width, height, |x, y| {
         let level = |n: u32| u8::try_from(n % 256).expect("below 256");
@@ -352,165 +359,12 @@ fn size(text: &str) -> Size {
     text.parse().unwrap_or_else(|()| panic!("{text:?} is no size"))
 }
 
-/// A call as the files write it. What is absent there is: no headers, no body.
-pub(crate) fn call(call: &Call) -> Value {
-    let mut out = Map::new();
-    out.insert("stage".into(), stage(call.stage).into());
-    out.insert("method".into(), if call.method == Method::Get { "GET" } else { "POST" }.into());
-    match &call.target {
-        Target::Path(path) => out.insert("path".into(), path.as_str().into()),
-        Target::Link(link) => out.insert("link".into(), link.as_str().into()),
-    };
-    let auth = match call.auth {
-        Auth::None => "none".into(),
-        Auth::Basic => "basic".into(),
-        Auth::Bearer => "bearer".into(),
-        Auth::Header(name) => format!("header {name}"),
-    };
-    out.insert("auth".into(), auth.into());
-    if !call.headers.is_empty() {
-        let headers = call.headers.iter().map(|(name, value)| ((*name).into(), value.as_str().into())).collect();
-        out.insert("headers".into(), Value::Object(headers));
-    }
-    match &call.body {
-        Body::Empty => {}
-        Body::Json(text) => {
-            out.insert("json".into(), serde_json::from_slice(text).expect("a JSON body is JSON"));
-        }
-        Body::Multipart(parts) => {
-            out.insert("parts".into(), parts.iter().map(part).collect());
-        }
-    }
-    Value::Object(out)
-}
-
-/// `{"prompt": "a cat"}`, or for a file `{"image": base64, "file": "image.png", "type": "image/png"}`.
-fn part(part: &Part) -> Value {
-    let mut out = Map::new();
-    match part.file_name {
-        None => out.insert(part.name.into(), String::from_utf8_lossy(&part.bytes).into()),
-        Some(file) => {
-            out.insert(part.name.into(), base64_simd::STANDARD.encode_to_string(&part.bytes).into());
-            out.insert("file".into(), file.into())
-        }
-    };
-    if let Some(media_type) = part.media_type {
-        out.insert("type".into(), media_type.into());
-    }
-    Value::Object(out)
-}
-
-/// What a reply means, as the files write it.
-pub(crate) fn outcome(outcome: &Result<Progress, Fault>) -> Value {
-    match outcome {
-        Ok(Progress::Done(images, usage)) => {
-            let images: Vec<_> = images.iter().map(|image| with_seed(&label(&image.bytes), image.seed)).collect();
-            with_usage("done", json!(images), *usage)
-        }
-        Ok(Progress::Poll { after, call: next }) => {
-            json!({"poll": {"after_ms": millis(*after), "call": call(next)}})
-        }
-        Ok(Progress::Fetch(pending, usage)) => {
-            let one = |one: &Pending| with_seed(&call(&one.call), one.seed);
-            with_usage("fetch", pending.iter().map(one).collect(), *usage)
-        }
-        Err(fault) => {
-            let blame = match fault.blame {
-                Blame::Caller => "caller",
-                Blame::Ourselves => "ourselves",
-                Blame::Provider => "provider",
-            };
-            let mut out = json!({
-                "class": fault.class.name(), "blame": blame, "billed": fault.billed.name(), "detail": fault.detail,
-            });
-            if let Some(wait) = fault.retry_after {
-                out["retry_after_ms"] = millis(wait).into();
-            }
-            json!({ "fault": out })
-        }
-    }
-}
-
-/// `png 8x6` when it is that very picture.
-fn label(bytes: &Bytes) -> Value {
-    let known = sniff(bytes).map(|found| (found.format.name(), found.size.to_string()));
-    match known {
-        Some((format, size)) if picture(format, &size) == bytes => format!("{format} {size}").into(),
-        _ => format!("{} bytes that are no known picture", bytes.len()).into(),
-    }
-}
-
-fn with_seed(what: &Value, seed: Option<u64>) -> Value {
-    match seed {
-        None => what.clone(),
-        Some(seed) => json!({"is": what, "seed": seed}),
-    }
-}
-
-/// Usage that is as quoted is not written.
-fn with_usage(key: &str, what: Value, usage: Usage) -> Value {
-    let mut out = Map::new();
-    out.insert(key.into(), what);
-    let usage = match usage {
-        Usage::AsQuoted => return Value::Object(out),
-        Usage::Images(count) => json!({ "images": count }),
-        Usage::Tokens(t) => {
-            json!({"text_in": t.text_in, "image_in": t.image_in, "text_out": t.text_out, "image_out": t.image_out})
-        }
-        Usage::Exact(money) => json!({"micros": money.micros()}),
-    };
-    out.insert("usage".into(), usage);
-    Value::Object(out)
-}
-
-fn millis(time: std::time::Duration) -> u64 {
-    u64::try_from(time.as_millis()).expect("a wait of sane length")
-}
-
-fn stage(stage: Stage) -> &'static str {
+/// A stage's name in the files.
+pub(crate) fn stage(stage: Stage) -> &'static str {
     match stage {
         Stage::Upload => "upload",
         Stage::Submit => "submit",
         Stage::Poll => "poll",
         Stage::Fetch => "fetch",
     }
-}
-
-/// Where two values differ, one line each; empty when they do not.
-pub(crate) fn diff(expected: &Value, got: &Value) -> String {
-    let mut out = String::new();
-    differ("", expected, got, &mut out);
-    out
-}
-
-fn differ(at: &str, expected: &Value, got: &Value, out: &mut String) {
-    match (expected, got) {
-        (Value::Object(a), Value::Object(b)) => {
-            let mut keys: Vec<_> = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))).collect();
-            keys.sort();
-            for key in keys {
-                let at = format!("{at}/{key}");
-                match (a.get(key), b.get(key)) {
-                    (Some(a), Some(b)) => differ(&at, a, b, out),
-                    (a, b) => report(&at, a, b, out),
-                }
-            }
-        }
-        (Value::Array(a), Value::Array(b)) => {
-            for index in 0..a.len().max(b.len()) {
-                let at = format!("{at}/{index}");
-                match (a.get(index), b.get(index)) {
-                    (Some(a), Some(b)) => differ(&at, a, b, out),
-                    (a, b) => report(&at, a, b, out),
-                }
-            }
-        }
-        (a, b) if a == b => {}
-        (a, b) => report(at, Some(a), Some(b), out),
-    }
-}
-
-fn report(at: &str, expected: Option<&Value>, got: Option<&Value>, out: &mut String) {
-    let show = |value: Option<&Value>| value.map_or_else(|| "nothing".into(), Value::to_string);
-    let _ = writeln!(out, "  {at}\n    expected {}\n    got      {}", show(expected), show(got));
 }

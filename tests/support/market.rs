@@ -108,6 +108,7 @@ pub(crate) fn catalog(models: Vec<Model>) -> Catalog {
         base_url: Arc::from("http://127.0.0.1:1"),
         off: None,
         local: false,
+        only_on_prem: false,
         limits: Vec::new(),
         options: BTreeMap::new(),
         place: place(3),

@@ -172,6 +172,10 @@ fn why(candidate: &Candidate, best: Option<&Candidate>, request: &GenerationRequ
             let text = cap.map(|cap| format!("may cost ${}, above the cap of ${}", candidate.quote.worst, cap.value));
             ("max_cost", text.unwrap_or_default(), cap.and_then(term_place))
         }
+        Reason::KeptOnPrem => {
+            let text = "its provider is kept for requests with `data_policy: on-prem`";
+            ("kept_on_prem", text.to_owned(), provider_place)
+        }
         Reason::ModelOff => {
             let off = model.and_then(|model| model.off.clone()).unwrap_or_default();
             ("model_off", off.to_string(), model_place)

@@ -5,7 +5,7 @@
 
 use jiff::civil::Date;
 
-use super::super::catalog::{Catalog, Model, ModelIx};
+use super::super::catalog::{Catalog, Model, ModelIx, Provider};
 use super::super::request::{DataPolicy, GenerationRequest};
 use super::{Candidate, Gate, Reason, View};
 
@@ -43,9 +43,16 @@ fn standing(ix: ModelIx, model: &Model, request: &GenerationRequest, catalog: &C
         Some(Reason::NotAllowed)
     } else if request.ask.data_policy == DataPolicy::OnPrem && !provider.local {
         Some(Reason::DataPolicy)
+    } else if kept_from(provider, request) {
+        Some(Reason::KeptOnPrem)
     } else {
         None
     }
+}
+
+/// Whether the provider is kept for requests that stay on the premises, and this is none.
+fn kept_from(provider: &Provider, request: &GenerationRequest) -> bool {
+    provider.only_on_prem && request.ask.data_policy == DataPolicy::Any && request.pinned.is_none()
 }
 
 /// Whether the model can do what is asked.
@@ -94,6 +101,8 @@ fn upscaler(
     let excluded = request.terms.never.as_ref().is_some_and(|never| never.value.contains(&ix));
     if request.ask.data_policy == DataPolicy::OnPrem && !provider.local {
         Some(Reason::DataPolicy)
+    } else if kept_from(provider, request) {
+        Some(Reason::KeptOnPrem)
     } else if gone || excluded || gate(ix, view).is_some() {
         Some(Reason::UpscalerUnavailable)
     } else {

@@ -92,6 +92,8 @@ pub enum Reason {
     Floor,
     /// The model sends none of the formats that we can serve.
     Format,
+    /// The provider is kept for requests that stay on the premises.
+    KeptOnPrem,
     /// The worst price is above the cap.
     MaxCost,
     /// The model takes no negative prompt, and the policy does not drop it.

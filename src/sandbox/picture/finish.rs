@@ -85,18 +85,18 @@ fn png(picture: &DynamicImage) -> Vec<u8> {
     header.extend([8, 2, 0, 0, 0]);
     let mut out = Vec::with_capacity(compressed.len() + 64);
     out.extend(b"\x89PNG\r\n\x1a\n");
-    chunk(&mut out, b"IHDR", &header);
-    chunk(&mut out, b"IDAT", &compressed);
-    chunk(&mut out, b"IEND", &[]);
+    chunk(&mut out, *b"IHDR", &header);
+    chunk(&mut out, *b"IDAT", &compressed);
+    chunk(&mut out, *b"IEND", &[]);
     out
 }
 
-fn chunk(out: &mut Vec<u8>, name: &[u8; 4], data: &[u8]) {
+fn chunk(out: &mut Vec<u8>, name: [u8; 4], data: &[u8]) {
     out.extend(u32::try_from(data.len()).unwrap_or(u32::MAX).to_be_bytes());
     let mut checksum = crc32fast::Hasher::new();
-    checksum.update(name);
+    checksum.update(&name);
     checksum.update(data);
-    out.extend_from_slice(name);
+    out.extend_from_slice(&name);
     out.extend_from_slice(data);
     out.extend(checksum.finalize().to_be_bytes());
 }
@@ -139,7 +139,7 @@ mod tests {
     fn pixels_survive_png() {
         for width in [1, 5, 6, 7, 16, 33] {
             let picture = RgbImage::from_fn(width, 9, |x, y| {
-                image::Rgb([(x * 37) as u8, (y * 91) as u8, (x * y) as u8])
+                image::Rgb([x * 37, y * 91, x * y].map(|part| part.to_le_bytes()[0]))
             });
             let decoded =
                 image::load_from_memory(&png(&DynamicImage::ImageRgb8(picture.clone()))).unwrap();

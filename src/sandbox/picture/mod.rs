@@ -115,6 +115,15 @@ impl Studio {
         self.kept(order.digest(), move || paint(&order)).await
     }
 
+    /// The pictures of several orders, in their order.
+    pub(super) async fn paint_all(&self, orders: &[Order]) -> Vec<Bytes> {
+        let mut pictures = Vec::with_capacity(orders.len());
+        for order in orders {
+            pictures.push(self.paint(order).await);
+        }
+        pictures
+    }
+
     /// `posted` enlarged or reduced to a size, encoded; `None` when it is no picture.
     pub(super) async fn resize(
         &self,
@@ -249,6 +258,16 @@ impl Shelf {
                 self.bytes -= gone.len();
             }
         }
+    }
+}
+
+/// Pictures for other rooms' tests.
+#[cfg(test)]
+pub(super) mod tests_support {
+    /// A PNG of one colour.
+    pub(in crate::sandbox) fn plain(width: u32, height: u32) -> Vec<u8> {
+        let picture = image::RgbImage::from_pixel(width, height, image::Rgb([200, 120, 60]));
+        super::finish::encode(&image::DynamicImage::ImageRgb8(picture), super::Format::Png)
     }
 }
 

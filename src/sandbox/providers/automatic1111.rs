@@ -3,6 +3,7 @@
 //! Their ways: no key; one lock, so that a call blocks until its turn has come and gone; `info` is JSON inside a
 //! string; two error styles. Disconnecting cancels nothing.
 
+mod ask;
 mod bench;
 mod lists;
 
@@ -13,11 +14,13 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::super::limit::Window;
-use super::super::picture::{Format, Order, dimensions};
-use super::super::truth::{Model, on_the_wire};
+use super::super::picture::{Format, dimensions};
+use super::super::truth::on_the_wire;
 use super::super::visit::Visit;
 use super::super::wire::{Answer, PICTURE, from_base64};
 use super::{Provider, Reply};
+pub(super) use ask::seed;
+use ask::{Ask, checkpoint, echoed};
 pub(super) use bench::Bench;
 pub(super) use lists::{SAMPLERS, samplers, schedulers, sd_models, upscalers};
 
@@ -37,17 +40,6 @@ enum Fork {
     SdNext,
 }
 
-/// A valid request for pictures.
-pub(super) struct Ask {
-    pub(super) model: &'static Model,
-    pub(super) prompt: String,
-    pub(super) seed: u64,
-    pub(super) width: u32,
-    pub(super) height: u32,
-    pub(super) images: u32,
-    pub(super) steps: u64,
-}
-
 impl Automatic1111 {
     pub(super) fn forge() -> Self {
         Self::new(Fork::Forge)
@@ -61,7 +53,7 @@ impl Automatic1111 {
         Self {
             fork,
             bench: Bench::default(),
-            limit: Window::new(300, Duration::from_secs(60), Duration::ZERO),
+            limit: Window::new(300, Duration::from_mins(1), Duration::ZERO),
             checkpoint: Mutex::new("sd3.5_medium.safetensors".to_owned()),
         }
     }
@@ -75,7 +67,7 @@ impl Automatic1111 {
         match (visit.call.method.as_str(), route) {
             ("POST", "txt2img") => self.paint(visit, None).await,
             ("POST", "img2img") => {
-                let body = self.body(visit)?;
+                let body = Self::body(visit)?;
                 let image = self.init_image(&body)?;
                 self.paint(visit, Some(image)).await
             }
@@ -132,7 +124,7 @@ impl Automatic1111 {
     }
 
     async fn paint(&self, visit: &mut Visit<'_>, from: Option<Bytes>) -> Result<Answer, Answer> {
-        let body = self.body(visit)?;
+        let body = Self::body(visit)?;
         let ask = self.ask(visit, &body)?;
         visit.is_about(Some(ask.model.id)).await?;
         let denoise = body
@@ -164,7 +156,7 @@ impl Automatic1111 {
     }
 
     async fn enlarge(&self, visit: &mut Visit<'_>) -> Result<Answer, Answer> {
-        let body = self.body(visit)?;
+        let body = Self::body(visit)?;
         let name = body
             .get("upscaler_1")
             .and_then(Value::as_str)
@@ -179,7 +171,7 @@ impl Automatic1111 {
             .get("image")
             .and_then(Value::as_str)
             .filter(|image| !image.is_empty());
-        let image = image.ok_or_else(|| self.fork.unprocessable("image", "Field required"))?;
+        let image = image.ok_or_else(|| unprocessable("image", "Field required"))?;
         let image = from_base64(image)
             .map(Bytes::from)
             .ok_or_else(|| self.fork.problem(500, "Invalid encoded image"))?;
@@ -223,10 +215,9 @@ impl Automatic1111 {
         let number =
             |name: &str, default: u64| match body.get(name).filter(|value| !value.is_null()) {
                 None => Ok(default),
-                Some(value) => value.as_u64().ok_or_else(|| {
-                    self.fork
-                        .unprocessable(name, "Input should be a valid integer")
-                }),
+                Some(value) => value
+                    .as_u64()
+                    .ok_or_else(|| unprocessable(name, "Input should be a valid integer")),
             };
         let chosen = body
             .pointer("/override_settings/sd_model_checkpoint")
@@ -266,7 +257,7 @@ impl Automatic1111 {
     }
 
     fn set_options(&self, visit: &Visit<'_>) -> Result<Answer, Answer> {
-        let body = self.body(visit)?;
+        let body = Self::body(visit)?;
         if let Some(name) = body.get("sd_model_checkpoint").and_then(Value::as_str) {
             let known =
                 checkpoint(name).ok_or_else(|| Answer::text(500, "Internal Server Error"))?;
@@ -278,10 +269,10 @@ impl Automatic1111 {
         Ok(Answer::json(200, &Value::Null))
     }
 
-    fn body(&self, visit: &Visit<'_>) -> Result<Value, Answer> {
+    fn body(visit: &Visit<'_>) -> Result<Value, Answer> {
         let body: Option<Value> = serde_json::from_slice(&visit.call.body).ok();
         body.filter(Value::is_object)
-            .ok_or_else(|| self.fork.unprocessable("", "JSON decode error"))
+            .ok_or_else(|| unprocessable("", "JSON decode error"))
     }
 
     fn checkpoint(&self) -> String {
@@ -289,38 +280,6 @@ impl Automatic1111 {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-}
-
-impl Ask {
-    pub(super) fn order(&self, nth: u32) -> Order {
-        Order {
-            model: self.model,
-            prompt: self.prompt.clone(),
-            seed: self.seed + u64::from(nth),
-            width: self.width,
-            height: self.height,
-            format: Format::Png,
-            blurred: false,
-        }
-    }
-
-    fn info(&self) -> Value {
-        let seeds: Vec<u64> = (0..self.images)
-            .map(|nth| self.seed + u64::from(nth))
-            .collect();
-        let text = |seed: &u64| {
-            format!(
-                "{}\nSteps: {}, Seed: {seed}, Size: {}x{}",
-                self.prompt, self.steps, self.width, self.height
-            )
-        };
-        json!({
-            "prompt": self.prompt, "all_prompts": vec![&self.prompt; seeds.len()], "seed": self.seed,
-            "infotexts": seeds.iter().map(text).collect::<Vec<_>>(), "all_seeds": seeds, "width": self.width,
-            "height": self.height, "steps": self.steps, "sd_model_name": self.model.wire, "batch_size": 1,
-            "index_of_first_image": 0,
-        })
     }
 }
 
@@ -344,9 +303,7 @@ impl Provider for Automatic1111 {
         match status {
             400 => self.fork.problem(400, "Sampler not found"),
             404 => self.fork.problem(404, "Not Found"),
-            422 => self
-                .fork
-                .unprocessable("prompt", "Input should be a valid string"),
+            422 => unprocessable("prompt", "Input should be a valid string"),
             429 => self
                 .fork
                 .problem(429, "127.0.0.1:/sdapi/v1/txt2img: rate limit exceeded"),
@@ -370,51 +327,24 @@ impl Fork {
             ),
         }
     }
-
-    fn unprocessable(self, field: &str, message: &str) -> Answer {
-        let place = if field.is_empty() {
-            json!(["body", 0])
-        } else {
-            json!(["body", field])
-        };
-        let kind = if message == "Field required" {
-            "missing"
-        } else {
-            "value_error"
-        };
-        Answer::json(
-            422,
-            &json!({ "detail": [{ "loc": place, "msg": message, "type": kind }] }),
-        )
-    }
 }
 
-/// The seed of a request; -1 and none leave it open.
-pub(super) fn seed(body: &Value) -> Option<u64> {
-    body.get("seed")
-        .and_then(Value::as_u64)
-        .map(|seed| seed % (1 << 32))
-}
-
-/// The checkpoint of a name, which may carry its extension and its short hash.
-fn checkpoint(name: &str) -> Option<&'static Model> {
-    let name = name.split(" [").next().unwrap_or(name);
-    let name = name.strip_suffix(".safetensors").unwrap_or(name);
-    on_the_wire("automatic1111", name).filter(|model| model.wire.starts_with("sd3.5"))
-}
-
-/// The request with its defaults, as the answer repeats it.
-fn echoed(body: &Value, ask: &Ask) -> Value {
-    let mut echo = json!({
-        "prompt": ask.prompt, "negative_prompt": "", "steps": ask.steps, "cfg_scale": 7.0, "width": ask.width,
-        "height": ask.height, "seed": -1, "batch_size": 1, "n_iter": 1, "sampler_index": "Euler",
-    });
-    for (name, value) in body.as_object().into_iter().flatten() {
-        if name != "init_images" && name != "mask" {
-            echo[name.as_str()] = value.clone();
-        }
-    }
-    echo
+/// The validation error of `FastAPI`.
+fn unprocessable(field: &str, message: &str) -> Answer {
+    let place = if field.is_empty() {
+        json!(["body", 0])
+    } else {
+        json!(["body", field])
+    };
+    let kind = if message == "Field required" {
+        "missing"
+    } else {
+        "value_error"
+    };
+    Answer::json(
+        422,
+        &json!({ "detail": [{ "loc": place, "msg": message, "type": kind }] }),
+    )
 }
 
 #[expect(

@@ -1,4 +1,4 @@
-//! ComfyUI: a graph is posted, queued, run alone on the one machine, and found in the history when it is done.
+//! `ComfyUI`: a graph is posted, queued, run alone on the one machine, and found in the history when it is done.
 //!
 //! Its ways: no key and no limit; a 200 may carry errors for part of the graph; the history of an unfinished job is
 //! an empty object and not a 404; an upload may get another name; every route is there twice, also below `/api`.

@@ -4,18 +4,21 @@
 //! to come back in a detail of the body and not in a header; Imagen is gone from the Gemini API and lives on Vertex.
 
 mod predict;
+mod problem;
 mod quote;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::super::limit::Window;
 use super::super::picture::{Format, Order};
-use super::super::truth::{on_the_wire, text_tokens};
+use super::super::truth::{Model, on_the_wire, text_tokens};
 use super::super::visit::Visit;
-use super::super::wire::{Answer, PICTURE};
+use super::super::wire::{Answer, PICTURE, set};
 use super::{Provider, Reply, Screening, accepted, screen};
+use problem::{NO_TOKEN, exhausted, gone, invalid, problem, unknown_path, unserved};
 use quote::{Asked, asked};
 
 /// The host, on both of its faces.
@@ -33,7 +36,7 @@ enum Face {
 impl Google {
     pub(super) fn new() -> Self {
         Self {
-            limit: Window::new(150, Duration::from_secs(60), Duration::ZERO),
+            limit: Window::new(150, Duration::from_mins(1), Duration::ZERO),
         }
     }
 
@@ -130,62 +133,6 @@ impl Provider for Google {
     }
 }
 
-const NO_TOKEN: &str = "Request is missing required authentication credential. Expected OAuth 2 access token, login \
-                        cookie or other valid authentication credential.";
-
-fn problem(code: u16, status: &str, message: &str) -> Answer {
-    Answer::json(
-        code,
-        &json!({ "error": { "code": code, "message": message, "status": status } }),
-    )
-}
-
-fn invalid(message: &str) -> Answer {
-    problem(400, "INVALID_ARGUMENT", message)
-}
-
-fn unknown_path(path: &str) -> Answer {
-    let page = format!(
-        "<!DOCTYPE html>\n<html lang=en>\n<title>Error 404 (Not Found)!!1</title>\n<p><b>404.</b> The requested URL <code>{path}</code> was not found on this server.\n"
-    );
-    Answer::new(404, "text/html; charset=UTF-8", page)
-}
-
-fn gone(model: &str) -> Answer {
-    let message = format!(
-        "models/{model} is not found for API version v1beta, or is not supported for predict. Call ListModels to see \
-         the list of available models and their supported methods."
-    );
-    problem(404, "NOT_FOUND", &message)
-}
-
-fn exhausted(model: &str, wait: Option<Duration>) -> Answer {
-    let mut details = vec![
-        json!({ "@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{
-            "quotaMetric": "generativelanguage.googleapis.com/generate_requests_per_model",
-            "quotaId": "GenerateRequestsPerMinutePerProjectPerModel",
-            "quotaDimensions": { "model": model, "location": "global" },
-        }]}),
-        json!({ "@type": "type.googleapis.com/google.rpc.Help", "links": [{
-            "description": "Learn more about Gemini API quotas",
-            "url": "https://ai.google.dev/gemini-api/docs/rate-limits",
-        }]}),
-    ];
-    if let Some(wait) = wait {
-        let delay = format!("{}.{:09}s", wait.as_secs(), wait.subsec_nanos());
-        details.push(
-            json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay }),
-        );
-    }
-    let message = "You exceeded your current quota, please check your plan and billing details. For more information \
-                   on this error, head to: https://ai.google.dev/gemini-api/docs/rate-limits.";
-    let status = "RESOURCE_EXHAUSTED";
-    Answer::json(
-        429,
-        &json!({ "error": { "code": 429, "message": message, "status": status, "details": details } }),
-    )
-}
-
 fn authenticate(visit: &mut Visit<'_>, face: Face) -> Result<String, Answer> {
     if face == Face::Vertex {
         let token = visit.call.bearer().unwrap_or_default().to_owned();
@@ -234,56 +181,71 @@ fn models(visit: &mut Visit<'_>) -> Result<Answer, Answer> {
 async fn generate(visit: &mut Visit<'_>, name: &str, face: Face) -> Result<Answer, Answer> {
     let body: Value = serde_json::from_slice(&visit.call.body)
         .map_err(|error| invalid(&format!("Invalid JSON payload received. {error}")))?;
-    let wire = match name {
-        "gemini-nano-banana-2.1" | "gemini-3-pro-image" => name,
-        _ => return Err(gone_content(name, face)),
-    };
-    let asked = asked(&body, wire)?;
-    let tier = if asked.thoughts >= quote::HIGH && wire != "gemini-3-pro-image" {
-        "-high"
+    let served = matches!(name, "gemini-nano-banana-2.1" | "gemini-3-pro-image");
+    let asked = if served {
+        asked(&body, name)?
     } else {
-        ""
+        return Err(unserved(name, face));
     };
-    let model =
-        on_the_wire("google", &format!("{wire}{tier}")).ok_or_else(|| gone_content(name, face))?;
+    let high = asked.thoughts >= quote::HIGH;
+    let tier = if high {
+        format!("{name}-high")
+    } else {
+        name.to_owned()
+    };
+    let model = on_the_wire("google", &tier).ok_or_else(|| unserved(name, face))?;
     visit.is_about(Some(model.id)).await?;
-    let tokens = text_tokens(&asked.prompt);
-    let id = visit.world.draw_id();
-    let id = id.get(..22).unwrap_or_default();
-    let seal = |mut answer: Value| {
-        answer["modelVersion"] = json!(wire);
-        answer["responseId"] = json!(id);
-        answer
+    let (mut body, pictures) = match (screen(&asked.prompt), asked.wants_image) {
+        (Screening::Refused, _) => (refused(&asked), Vec::new()),
+        (Screening::Filtered, _) => {
+            // The picture was made and withheld; Google says that it does not charge for what its filters block.
+            visit.work(model, 0, std::future::ready(())).await;
+            (withheld(&asked), Vec::new())
+        }
+        (Screening::Fine, false) => (spoken(visit, model, &asked).await, Vec::new()),
+        (Screening::Fine, true) => painted(visit, model, &asked).await,
     };
-    let screening = screen(&asked.prompt);
-    if screening == Screening::Refused {
-        let blocked = json!({
-            "promptFeedback": { "blockReason": "PROHIBITED_CONTENT" },
-            "usageMetadata": { "promptTokenCount": tokens, "totalTokenCount": tokens },
-        });
-        return Ok(Answer::json(200, &seal(blocked)));
-    }
-    if screening == Screening::Filtered {
-        // The picture was made and withheld; Google says that it does not charge for what its filters block.
-        visit.work(model, 0, std::future::ready(())).await;
-        let message = "Unable to show the generated image. The model could not generate the image based on the prompt \
-                       provided. You will not be charged for this request.";
-        let candidate = json!({ "index": 0, "finishReason": "IMAGE_SAFETY", "finishMessage": message, "content": {} });
-        return Ok(Answer::json(
-            200,
-            &seal(json!({ "candidates": [candidate], "usageMetadata": usage(&asked, 0) })),
-        ));
-    }
-    if !asked.wants_image {
-        let cost = model.price.cost(1, tokens, asked.thoughts + 12, 0);
-        visit.work(model, cost, std::future::ready(())).await;
-        let part = json!({ "text": "I would paint that for you if you asked for an image." });
-        let candidate = json!({ "index": 0, "finishReason": "STOP", "content": { "role": "model", "parts": [part] } });
-        return Ok(Answer::json(
-            200,
-            &seal(json!({ "candidates": [candidate], "usageMetadata": usage(&asked, 12) })),
-        ));
-    }
+    set(&mut body, "modelVersion", name);
+    set(
+        &mut body,
+        "responseId",
+        visit.world.draw_id().get(..22).unwrap_or_default(),
+    );
+    Ok(Answer::json_with_pictures(200, &body, &pictures))
+}
+
+fn refused(asked: &Asked) -> Value {
+    let tokens = text_tokens(&asked.prompt);
+    json!({
+        "promptFeedback": { "blockReason": "PROHIBITED_CONTENT" },
+        "usageMetadata": { "promptTokenCount": tokens, "totalTokenCount": tokens },
+    })
+}
+
+fn withheld(asked: &Asked) -> Value {
+    let message = "Unable to show the generated image. The model could not generate the image based on the prompt \
+                   provided. You will not be charged for this request.";
+    let candidate = json!({ "index": 0, "finishReason": "IMAGE_SAFETY", "finishMessage": message, "content": {} });
+    json!({ "candidates": [candidate], "usageMetadata": usage(asked, 0) })
+}
+
+/// Text alone, for a caller that did not ask for an image.
+async fn spoken(visit: &mut Visit<'_>, model: &'static Model, asked: &Asked) -> Value {
+    const TOKENS: u64 = 12;
+    let cost = model
+        .price
+        .cost(1, text_tokens(&asked.prompt), asked.thoughts + TOKENS, 0);
+    visit.work(model, cost, std::future::ready(())).await;
+    let part = json!({ "text": "I would paint that for you if you asked for an image." });
+    let candidate = json!({ "index": 0, "finishReason": "STOP", "content": { "role": "model", "parts": [part] } });
+    json!({ "candidates": [candidate], "usageMetadata": usage(asked, TOKENS) })
+}
+
+async fn painted(
+    visit: &mut Visit<'_>,
+    model: &'static Model,
+    asked: &Asked,
+) -> (Value, Vec<Bytes>) {
     let order = Order {
         model,
         prompt: asked.prompt.clone(),
@@ -293,9 +255,12 @@ async fn generate(visit: &mut Visit<'_>, name: &str, face: Face) -> Result<Answe
         format: Format::Png,
         blurred: false,
     };
-    let cost = model
-        .price
-        .cost(1, tokens, asked.thoughts, asked.image_tokens);
+    let cost = model.price.cost(
+        1,
+        text_tokens(&asked.prompt),
+        asked.thoughts,
+        asked.image_tokens,
+    );
     let world = visit.world;
     let picture = visit.work(model, cost, world.studio.paint(&order)).await;
     let mut parts = vec![json!({ "inlineData": { "mimeType": "image/png", "data": PICTURE } })];
@@ -304,9 +269,9 @@ async fn generate(visit: &mut Visit<'_>, name: &str, face: Face) -> Result<Answe
     }
     let body = json!({
         "candidates": [{ "index": 0, "finishReason": "STOP", "content": { "role": "model", "parts": parts } }],
-        "usageMetadata": usage(&asked, asked.image_tokens),
+        "usageMetadata": usage(asked, asked.image_tokens),
     });
-    Ok(Answer::json_with_pictures(200, &seal(body), &[picture]))
+    (body, vec![picture])
 }
 
 fn usage(asked: &Asked, made: u64) -> Value {
@@ -318,30 +283,14 @@ fn usage(asked: &Asked, made: u64) -> Value {
         "promptTokensDetails": [{ "modality": "TEXT", "tokenCount": prompt }],
     });
     if asked.thoughts > 0 {
-        usage["thoughtsTokenCount"] = json!(asked.thoughts);
+        set(&mut usage, "thoughtsTokenCount", json!(asked.thoughts));
     }
     if asked.wants_image {
-        usage["candidatesTokensDetails"] = json!([{ "modality": "IMAGE", "tokenCount": made }]);
+        set(
+            &mut usage,
+            "candidatesTokensDetails",
+            json!([{ "modality": "IMAGE", "tokenCount": made }]),
+        );
     }
     usage
-}
-
-fn gone_content(name: &str, face: Face) -> Answer {
-    match face {
-        Face::Gemini => problem(
-            404,
-            "NOT_FOUND",
-            &format!(
-                "models/{name} is not found for API version v1beta, or is not supported for generateContent. Call \
-                 ListModels to see the list of available models and their supported methods."
-            ),
-        ),
-        Face::Vertex => problem(
-            404,
-            "NOT_FOUND",
-            &format!(
-                "Publisher Model `publishers/google/models/{name}` was not found or your project does not have access to it."
-            ),
-        ),
-    }
 }

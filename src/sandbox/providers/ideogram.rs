@@ -14,9 +14,11 @@ use super::super::limit::Concurrency;
 use super::super::picture::{Format, Order, dimensions};
 use super::super::truth::on_the_wire;
 use super::super::visit::Visit;
-use super::super::wire::Answer;
+use super::super::wire::{Answer, set};
 use super::{Provider, Reply, Screening, accepted, screen};
 use ask::Ask;
+#[cfg(test)]
+pub(in crate::sandbox) use links::signature;
 use links::{Links, Stored};
 
 const IN_FLIGHT: usize = 10;
@@ -89,7 +91,7 @@ impl Ideogram {
                 "is_image_safe": safe, "seed": seed,
             });
             if let Some(style) = &ask.style {
-                item["style_type"] = json!(style);
+                set(&mut item, "style_type", json!(style));
             }
             data.push(item);
         }

@@ -110,6 +110,12 @@ fn masked(key: &str) -> String {
         .collect()
 }
 
+/// What tests need to forge a link of their own.
+#[cfg(test)]
+pub(super) mod tests_support {
+    pub(in crate::sandbox) use super::ideogram::signature;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

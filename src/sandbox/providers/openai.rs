@@ -1,4 +1,4 @@
-//! OpenAI's images API: JSON in, base64 out, billed by tokens.
+//! `OpenAI`'s images API: JSON in, base64 out, billed by tokens.
 //!
 //! Its ways: an unknown parameter is an error, and so is `response_format` since the GPT image models; two different
 //! 429s, of which one never gets better; limits count images a minute; the models before GPT image 1.5 are gone.
@@ -30,7 +30,7 @@ pub(super) struct OpenAi {
 impl OpenAi {
     pub(super) fn new() -> Self {
         Self {
-            limit: Window::new(IMAGES_PER_MINUTE, Duration::from_secs(60), Duration::ZERO),
+            limit: Window::new(IMAGES_PER_MINUTE, Duration::from_mins(1), Duration::ZERO),
         }
     }
 
@@ -89,13 +89,7 @@ impl OpenAi {
         let orders: Vec<Order> = (0..ask.images)
             .map(|_| ask.order(world.draw_seed(1 << 32)))
             .collect();
-        let work = async {
-            let mut pictures = Vec::new();
-            for order in &orders {
-                pictures.push(world.studio.paint(order).await);
-            }
-            pictures
-        };
+        let work = world.studio.paint_all(&orders);
         let pictures = visit
             .work(ask.model, ask.model.price.cost(1, text, 0, made), work)
             .await;

@@ -1,4 +1,4 @@
-//! stable-diffusion.cpp's `sd-server`: OpenAI's route with errors that are strings, `/sdapi` with an empty `info`,
+//! `stable-diffusion.cpp`'s `sd-server`: `OpenAI`'s route with errors that are strings, `/sdapi` with an empty `info`,
 //! and its own asynchronous jobs that expire.
 
 use std::collections::BTreeMap;
@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use super::super::picture::{Format, Order};
 use super::super::truth::{Model, on_the_wire};
 use super::super::visit::Visit;
-use super::super::wire::{Answer, PICTURE};
+use super::super::wire::{Answer, PICTURE, set};
 use super::automatic1111::{Bench, samplers, schedulers, sd_models, seed, upscalers};
 use super::{Provider, Reply};
 
 const QUEUE: usize = 64;
-const JOBS_LIVE: Duration = Duration::from_secs(600);
+const JOBS_LIVE: Duration = Duration::from_mins(10);
 
 /// The server, which has one model loaded.
 #[derive(Default)]
@@ -123,11 +123,7 @@ impl SdServer {
         visit.is_about(Some(model.id)).await?;
         let takes = visit.world.draw_latency(model) * u32::try_from(orders.len()).unwrap_or(1);
         let _turn = self.bench.turn(takes, 20).await;
-        let mut pictures = Vec::new();
-        for order in orders {
-            pictures.push(visit.world.studio.paint(order).await);
-        }
-        Ok(pictures)
+        Ok(visit.world.studio.paint_all(orders).await)
     }
 
     async fn submit(&self, visit: &mut Visit<'_>) -> Result<Answer, Answer> {
@@ -166,13 +162,14 @@ impl SdServer {
         let mut described = job.described(id, now);
         let mut pictures = Vec::new();
         if job.ends <= now && !job.cancelled {
-            for order in &job.orders {
-                pictures.push(visit.world.studio.paint(order).await);
-            }
+            pictures = visit.world.studio.paint_all(&job.orders).await;
             let images =
                 (0..pictures.len()).map(|index| json!({ "index": index, "b64_json": PICTURE }));
-            described["result"] =
-                json!({ "images": images.collect::<Vec<_>>(), "output_format": "png" });
+            set(
+                &mut described,
+                "result",
+                json!({ "images": images.collect::<Vec<_>>(), "output_format": "png" }),
+            );
         }
         Ok(Answer::json_with_pictures(200, &described, &pictures))
     }

@@ -25,7 +25,7 @@ use refusal::{BROKE, FLAGGED, LOCKED, bad, proxy_page, refusal, undecodable};
 
 const LARGEST_BODY: usize = 10 * 1024 * 1024;
 const SEEDS: u64 = 4_294_967_295;
-const RESULTS_LIVE: Duration = Duration::from_secs(24 * 3_600);
+const RESULTS_LIVE: Duration = Duration::from_hours(24);
 
 /// The host.
 pub(super) struct Stability {
@@ -65,7 +65,7 @@ struct Made {
 impl Stability {
     pub(super) fn new() -> Self {
         Self {
-            limit: Window::new(150, Duration::from_secs(10), Duration::from_secs(60)),
+            limit: Window::new(150, Duration::from_secs(10), Duration::from_mins(1)),
             results: Mutex::default(),
         }
     }

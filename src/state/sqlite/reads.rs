@@ -275,3 +275,32 @@ fn named<T>(row: &Row<'_>, column: usize, find: impl Fn(&str) -> Option<T>) -> r
 fn misread(column: usize, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, why.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Durability;
+
+    /// The plan that the store would run, in its own words.
+    fn plan(connection: &Connection, sql: &str) -> String {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let parameters: Vec<i64> = vec![0; statement.parameter_count()];
+        let steps = statement.query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, String>(3)).unwrap();
+        steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn every_read_is_served_by_an_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = schema::writer(&folder.path().join("x.db"), Durability::Process).unwrap();
+        for by in [SpendBy::Day, SpendBy::Key, SpendBy::Model, SpendBy::Task] {
+            let plan = plan(&opened.connection, spend_sql(by));
+            assert_eq!(plan.matches("USING INDEX generation_created (created_us>?)").count(), 2, "{plan}");
+            assert!(!plan.contains("SCAN g") && !plan.contains("SCAN a"), "{plan}");
+        }
+        let doubt = plan(&opened.connection, DOUBT);
+        assert!(doubt.contains("SCAN a USING INDEX attempt_doubt") && !doubt.contains("SCAN g"), "{doubt}");
+        let recovery = plan(&opened.connection, "SELECT id FROM generation WHERE ended_us IS NULL");
+        assert!(recovery.contains("INDEX generation_open"), "{recovery}");
+    }
+}

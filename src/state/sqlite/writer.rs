@@ -77,13 +77,19 @@ fn answer(commands: impl Iterator<Item = Command>, verdicts: Vec<Result<(), Ledg
 
 /// Writes the whole batch durably, or nothing of it. A verdict that is an error has written nothing of its command.
 fn transact(connection: &Connection, batch: &[Command]) -> rusqlite::Result<Vec<Result<(), LedgerFault>>> {
+    roll_back(connection)?;
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let written = write(connection, batch);
-    // A full disk rolls back by itself.
-    if written.is_err() && !connection.is_autocommit() {
-        connection.execute_batch("ROLLBACK")?;
+    if written.is_err() {
+        // If this fails too, the next batch begins with it.
+        let _ = roll_back(connection);
     }
     written
+}
+
+/// Ends a transaction that failed, if one is left; a full disk ends it by itself.
+fn roll_back(connection: &Connection) -> rusqlite::Result<()> {
+    if connection.is_autocommit() { Ok(()) } else { connection.execute_batch("ROLLBACK") }
 }
 
 fn write(connection: &Connection, batch: &[Command]) -> rusqlite::Result<Vec<Result<(), LedgerFault>>> {

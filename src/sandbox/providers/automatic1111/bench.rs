@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use tokio::sync::{MutexGuard, Notify};
 use tokio::time::{Instant, sleep};
 
+use super::super::super::wire::set;
+
 /// Work happens here, one job at a time.
 #[derive(Default)]
 pub(in crate::sandbox::providers) struct Bench {
@@ -76,7 +78,7 @@ impl Bench {
             },
         });
         if with_id {
-            progress["id"] = json!(job);
+            set(&mut progress, "id", json!(job));
         }
         progress
     }

@@ -7,7 +7,8 @@ use super::super::super::truth::{Model, on_the_wire};
 use super::super::super::visit::Visit;
 use super::super::super::wire::{Answer, PICTURE};
 use super::super::{Screening, screen};
-use super::{Face, gone_content, invalid};
+use super::Face;
+use super::problem::{invalid, unserved};
 
 const SIZES: [(&str, u32, u32); 5] = [
     ("1:1", 1024, 1024),
@@ -26,7 +27,7 @@ pub(super) async fn predict(visit: &mut Visit<'_>, name: &str) -> Result<Answer,
     let body: Value = serde_json::from_slice(&visit.call.body)
         .map_err(|error| invalid(&format!("Invalid JSON payload received. {error}")))?;
     let model = on_the_wire("google", name).filter(|_| name.starts_with("imagen-"));
-    let model = model.ok_or_else(|| gone_content(name, Face::Vertex))?;
+    let model = model.ok_or_else(|| unserved(name, Face::Vertex))?;
     visit.is_about(Some(model.id)).await?;
     let parameters = body.get("parameters").unwrap_or(&Value::Null);
     let prompt = body
@@ -43,13 +44,7 @@ pub(super) async fn predict(visit: &mut Visit<'_>, name: &str) -> Result<Answer,
     let format = format(parameters)?;
     let first = seed(visit, parameters)?;
     match screen(prompt) {
-        Screening::Refused => {
-            return Err(invalid(
-                "Image generation failed with the following error: The prompt could not be submitted. This prompt \
-                 contains sensitive words that violate Google's Responsible AI practices. Try rephrasing the prompt. \
-                 If you think this was an error, send feedback. Support codes: 42876398",
-            ));
-        }
+        Screening::Refused => return Err(invalid(REFUSED)),
         Screening::Filtered => {
             visit.work(model, 0, std::future::ready(())).await;
             return Ok(Answer::json(
@@ -59,8 +54,7 @@ pub(super) async fn predict(visit: &mut Visit<'_>, name: &str) -> Result<Answer,
         }
         Screening::Fine => {}
     }
-    let world = visit.world;
-    let orders = (0..count).map(|nth| Order {
+    let order = |nth| Order {
         model,
         prompt: prompt.to_owned(),
         seed: first + nth,
@@ -68,17 +62,15 @@ pub(super) async fn predict(visit: &mut Visit<'_>, name: &str) -> Result<Answer,
         height,
         format,
         blurred: false,
-    });
-    let orders: Vec<Order> = orders.collect();
-    let work = async {
-        let mut pictures = Vec::new();
-        for order in &orders {
-            pictures.push(world.studio.paint(order).await);
-        }
-        pictures
     };
+    let orders: Vec<Order> = (0..count).map(order).collect();
+    let world = visit.world;
     let pictures = visit
-        .work(model, model.price.cost(count, 0, 0, 0), work)
+        .work(
+            model,
+            model.price.cost(count, 0, 0, 0),
+            world.studio.paint_all(&orders),
+        )
         .await;
     let entry = json!({ "mimeType": format.media_type(), "bytesBase64Encoded": PICTURE });
     let predictions: Vec<Value> = pictures.iter().map(|_| entry.clone()).collect();
@@ -88,6 +80,10 @@ pub(super) async fn predict(visit: &mut Visit<'_>, name: &str) -> Result<Answer,
         &pictures,
     ))
 }
+
+const REFUSED: &str = "Image generation failed with the following error: The prompt could not be submitted. This \
+                       prompt contains sensitive words that violate Google's Responsible AI practices. Try rephrasing \
+                       the prompt. If you think this was an error, send feedback. Support codes: 42876398";
 
 fn frame(parameters: &Value, model: &Model) -> Result<(u32, u32), Answer> {
     let asked = parameters

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::super::wire::Answer;
-use super::invalid;
+use super::problem::invalid;
 
 /// A valid request.
 pub(super) struct Asked {

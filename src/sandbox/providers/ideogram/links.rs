@@ -81,7 +81,7 @@ pub(super) fn missing() -> Answer {
 }
 
 /// Signs a name and its expiry.
-pub(super) fn signature(seed: u64, name: &str, expires: u64) -> String {
+pub(in crate::sandbox) fn signature(seed: u64, name: &str, expires: u64) -> String {
     hex(&digest(&[
         b"link",
         &seed.to_le_bytes(),

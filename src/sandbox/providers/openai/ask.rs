@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::super::picture::{Format, Order};
 use super::super::super::truth::{Model, model};
-use super::super::super::wire::{Answer, PICTURE};
+use super::super::super::wire::{Answer, PICTURE, set};
 use super::price::{Family, family, image_tokens, side_rules};
 use super::problem::{bad, retired};
 
@@ -66,16 +66,20 @@ impl Ask {
             "usage": usage,
         });
         if !self.stream {
-            body["created"] = json!(created);
-            body["data"] = pictures
-                .iter()
-                .map(|_| json!({ "b64_json": PICTURE }))
-                .collect();
+            set(&mut body, "created", json!(created));
+            set(
+                &mut body,
+                "data",
+                pictures
+                    .iter()
+                    .map(|_| json!({ "b64_json": PICTURE }))
+                    .collect::<Value>(),
+            );
             return Answer::json_with_pictures(200, &body, pictures);
         }
-        body["type"] = json!("image_generation.completed");
-        body["created_at"] = json!(created);
-        body["b64_json"] = json!(PICTURE);
+        set(&mut body, "type", json!("image_generation.completed"));
+        set(&mut body, "created_at", json!(created));
+        set(&mut body, "b64_json", json!(PICTURE));
         let event = Answer::json_with_pictures(200, &body, pictures);
         let mut stream = b"event: image_generation.completed\ndata: ".to_vec();
         stream.extend_from_slice(&event.body);
@@ -107,22 +111,7 @@ pub(super) fn ask(body: &Value) -> Result<Ask, Answer> {
         )
     })?;
     let family = family(name).ok_or_else(|| retired(name))?;
-    let prompt = body
-        .get("prompt")
-        .and_then(Value::as_str)
-        .filter(|prompt| !prompt.is_empty());
-    let prompt = prompt.ok_or_else(|| {
-        bad(
-            "prompt",
-            "missing_required_parameter",
-            "Missing required parameter: 'prompt'.",
-        )
-    })?;
-    if prompt.chars().count() > 32_000 {
-        let message =
-            "Invalid 'prompt': string too long. Expected a string with maximum length 32000.";
-        return Err(bad("prompt", "string_above_max_length", message));
-    }
+    let prompt = prompt(body)?;
     let images = body
         .get("n")
         .map_or(Some(1), Value::as_u64)
@@ -154,6 +143,26 @@ pub(super) fn ask(body: &Value) -> Result<Ask, Answer> {
         format: format.unwrap_or(Format::Png),
         stream: body.get("stream").and_then(Value::as_bool).unwrap_or(false),
     })
+}
+
+fn prompt(body: &Value) -> Result<&str, Answer> {
+    let prompt = body
+        .get("prompt")
+        .and_then(Value::as_str)
+        .filter(|prompt| !prompt.is_empty());
+    let prompt = prompt.ok_or_else(|| {
+        bad(
+            "prompt",
+            "missing_required_parameter",
+            "Missing required parameter: 'prompt'.",
+        )
+    })?;
+    if prompt.chars().count() > 32_000 {
+        let message =
+            "Invalid 'prompt': string too long. Expected a string with maximum length 32000.";
+        return Err(bad("prompt", "string_above_max_length", message));
+    }
+    Ok(prompt)
 }
 
 /// The quality as it is echoed, and the tier of the model that a gateway would call by its own name.

@@ -44,7 +44,7 @@ pub(super) fn side_rules(size: &str, family: Family) -> Result<(u32, u32), Strin
         sides.ok_or_else(|| format!("Invalid size '{size}'. Expected WIDTHxHEIGHT or 'auto'."))?;
     if family == Family::Gpt15 {
         return match (width, height) {
-            (1024, 1024) | (1536, 1024) | (1024, 1536) => Ok((width, height)),
+            (1024, 1024 | 1536) | (1536, 1024) => Ok((width, height)),
             _ => Err(format!(
                 "Invalid value: '{size}'. Supported values are: '1024x1024', '1024x1536', '1536x1024', and 'auto'."
             )),
@@ -84,20 +84,19 @@ pub(super) fn image_tokens(family: Family, quality: &str, width: u32, height: u3
 
 /// Tokens of a square and of an oblong picture.
 fn documented(family: Family, quality: &str) -> (u64, u64) {
+    use Family::{Flare25, Flare26, Gpt2, Gpt15};
     match (family, quality) {
-        (Family::Gpt15, "low") => (272, 408),
-        (Family::Gpt15, "medium") => (1_056, 1_584),
-        (Family::Gpt15, _) => (4_160, 6_240),
-        (Family::Gpt2, "low") | (Family::Flare25, "low") => (196, 153),
-        (Family::Gpt2, "medium") => (1_756, 1_372),
-        (Family::Gpt2, _) => (7_024, 5_488),
-        (Family::Flare25, "medium") => (439, 343),
-        (Family::Flare25, "high") => (1_756, 1_372),
-        (Family::Flare26, "low") => (686, 664),
-        (Family::Flare26, "medium") => (1_536, 1_200),
-        (Family::Flare26, "high") => (1_756, 1_353),
-        (Family::Flare25 | Family::Flare26, "xhigh") => (3_122, 2_439),
-        (Family::Flare25 | Family::Flare26, _) => (7_024, 5_488),
+        (Gpt15, "low") => (272, 408),
+        (Gpt15, "medium") => (1_056, 1_584),
+        (Gpt15, _) => (4_160, 6_240),
+        (Gpt2 | Flare25, "low") => (196, 153),
+        (Flare25, "medium") => (439, 343),
+        (Gpt2, "medium") | (Flare25, "high") => (1_756, 1_372),
+        (Flare26, "low") => (686, 664),
+        (Flare26, "medium") => (1_536, 1_200),
+        (Flare26, "high") => (1_756, 1_353),
+        (Flare25 | Flare26, "xhigh") => (3_122, 2_439),
+        (Gpt2 | Flare25 | Flare26, _) => (7_024, 5_488),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The words in which OpenAI refuses, and the headers that speak of its limits.
+//! The words in which `OpenAI` refuses, and the headers that speak of its limits.
 
 use serde_json::json;
 

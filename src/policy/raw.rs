@@ -1,0 +1,432 @@
+//! A policy file as written: one struct a table, every value with its place.
+//!
+//! Why it exists: these types are the language. The JSON Schema that editors read and the check of a file's shape
+//! (`shape.rs`) both come from them, so the two cannot disagree. What it refuses to know: what a value means.
+//! To add a key: a field here with a sentence for the operator, its place in the order of `fmt.rs`, its meaning in
+//! `compile/`. Fields that must be written are `Option` with `schemars(required)`: the shape check reports their
+//! absence, and the compiler goes on with the rest of the file.
+
+mod at;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(super) use at::{At, Day, Level};
+
+/// Tables by name, as `[model."stability/core"]`.
+pub(super) type Named<T> = BTreeMap<At<String>, T>;
+
+/// A policy of Tollgate: what may be bought, from whom, at what price, for whom and how good it must be.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Policy {
+    /// The version of this language: 1.
+    #[schemars(required)]
+    pub(super) version: Option<At<i64>>,
+    /// What holds when neither the request nor a rule says otherwise.
+    pub(super) defaults: Option<At<Defaults>>,
+    /// When a provider or model is left alone after failures.
+    pub(super) breaker: Option<Breaker>,
+    /// Callers' API keys; `tollgate key new NAME` prints a row. Without any, callers need none.
+    pub(super) key: Vec<Key>,
+    /// Names for levels of quality.
+    pub(super) tier: Named<Tier>,
+    /// The first rule whose condition holds decides.
+    pub(super) rule: Vec<Rule>,
+    /// What images are for; the first task in the file that claims a prompt gets it.
+    pub(super) task: Named<Task>,
+    /// Lists of sizes that models share, each entry as in a model's `sizes`.
+    pub(super) sizes: Named<At<Vec<At<String>>>>,
+    /// Hosts with an API and a key.
+    pub(super) provider: Named<Provider>,
+    /// What can be bought: `[model."provider/name"]`.
+    pub(super) model: Named<Model>,
+}
+
+/// What holds when neither the request nor a rule says otherwise.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Defaults {
+    /// A tier, or the least probability (0 to 1) that a person accepts the image at first look.
+    #[schemars(required)]
+    pub(super) quality: Option<At<Level>>,
+    /// From a request's arrival to its answer, such as "60s".
+    #[schemars(required)]
+    pub(super) deadline: Option<At<String>>,
+    /// The task of a prompt that no other task claims.
+    #[schemars(required)]
+    pub(super) task: Option<At<String>>,
+    /// The most that one request may cost.
+    pub(super) max_cost_usd: Option<At<f64>>,
+    /// What showing one image to a person costs; rejected images cost it in vain.
+    pub(super) review_cost_usd: Option<At<f64>>,
+    /// When identical requests in flight share one purchase.
+    pub(super) share: Option<Share>,
+    /// Whether a model without negative prompts may serve a request that has one; declared in the answer.
+    pub(super) drop_negative_prompt: Option<bool>,
+    /// What follows when a provider's moderation refuses.
+    pub(super) on_moderation: Option<OnModeration>,
+    /// How many verdicts the `accept` numbers of this file are worth.
+    pub(super) prior_weight: Option<At<f64>>,
+}
+
+/// When a provider or model is left alone after failures.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Breaker {
+    /// Opens after this many failures in a row.
+    pub(super) consecutive: Option<At<u32>>,
+    /// Opens below this share of successes, 0 to 1, in a window with enough samples.
+    pub(super) success_share: Option<At<f64>>,
+    /// Samples that a window needs before its share counts.
+    pub(super) min_samples: Option<At<u32>>,
+    /// The window, such as "30s".
+    pub(super) window: Option<At<String>>,
+    /// How long it stays open the first time; doubles with each failed probe.
+    pub(super) open_for: Option<At<String>>,
+    /// The longest that it stays open.
+    pub(super) open_at_most: Option<At<String>>,
+}
+
+/// When identical requests in flight share one purchase.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Share {
+    /// Whenever they are identical.
+    Identical,
+    /// Only when they give a seed.
+    Seeded,
+    /// Never.
+    Never,
+}
+
+/// What follows when a provider's moderation refuses.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OnModeration {
+    /// The request ends.
+    Stop,
+    /// The next provider is asked.
+    NextPlan,
+}
+
+/// A caller's API key.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Key {
+    /// The caller's name, as rules and the ledger call it.
+    #[schemars(required)]
+    pub(super) name: Option<At<String>>,
+    /// SHA-256 of the key, in hexadecimal; never the key itself.
+    #[schemars(required)]
+    pub(super) sha256: Option<At<String>>,
+}
+
+/// A name for a level of quality.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tier {
+    /// One sentence for the people who choose it.
+    pub(super) about: Option<String>,
+    /// The least probability, 0 to 1, that a person accepts the image at first look.
+    #[schemars(required)]
+    pub(super) quality: Option<At<f64>>,
+    /// The most that one request of this tier may cost.
+    pub(super) max_cost_usd: Option<At<f64>>,
+    /// From a request's arrival to its answer, such as "2m".
+    pub(super) deadline: Option<At<String>>,
+}
+
+/// What holds for requests of a kind. What a rule leaves out comes from the tier, then from `[defaults]`.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Rule {
+    /// Its name in answers and reports.
+    #[schemars(required)]
+    pub(super) id: Option<At<String>>,
+    /// A CEL condition over task, tier, key and request.
+    #[schemars(required)]
+    pub(super) when: Option<At<String>>,
+    /// A tier or a probability, for requests that name neither.
+    pub(super) quality: Option<At<Level>>,
+    /// The most that one request may cost.
+    pub(super) max_cost_usd: Option<At<f64>>,
+    /// From a request's arrival to its answer, such as "60s".
+    pub(super) deadline: Option<At<String>>,
+    /// Only these models: ids or patterns such as "ideogram/*".
+    pub(super) only: Option<At<Vec<At<String>>>>,
+    /// Never these models: ids or patterns.
+    pub(super) never: Option<At<Vec<At<String>>>>,
+    /// When identical requests in flight share one purchase.
+    pub(super) share: Option<Share>,
+    /// Whether a model without negative prompts may serve a request that has one; declared in the answer.
+    pub(super) drop_negative_prompt: Option<bool>,
+    /// What follows when a provider's moderation refuses.
+    pub(super) on_moderation: Option<OnModeration>,
+    /// What showing one image to a person costs.
+    pub(super) review_cost_usd: Option<At<f64>>,
+}
+
+/// What images are for, and the signs by which a prompt is recognised. Any one sign is enough.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Task {
+    /// One sentence for the people who choose it.
+    pub(super) about: Option<String>,
+    /// Words and phrases, matched whole, upper or lower case alike.
+    pub(super) words: Vec<At<String>>,
+    /// Whether quoted text in the prompt is a sign: it will have to be readable.
+    pub(super) quoted_text: bool,
+}
+
+/// A host with an API and a key.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Provider {
+    /// Its wire format; the provider's own name when left out.
+    pub(super) dialect: Option<At<String>>,
+    /// Scheme, host and path prefix; or "env:NAME", and the provider is off while NAME is not set.
+    pub(super) base_url: Option<At<String>>,
+    /// Where the credential is: "env:NAME" or "file:/path". Never the credential itself.
+    pub(super) key: Option<At<String>>,
+    /// Switches it off; the text says why.
+    pub(super) off: Option<At<String>>,
+    /// Whether requests with `data_policy: on-prem` may use it.
+    pub(super) local: bool,
+    /// What it allows.
+    pub(super) limits: Vec<At<Limit>>,
+    /// Settings of its dialect.
+    pub(super) options: BTreeMap<String, serde_json::Value>,
+}
+
+/// A limit, counted as its provider counts.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limit {
+    /// Its name; the unit's when left out.
+    pub(super) name: Option<At<String>>,
+    /// How many in each window, or at the same moment for `in_flight`.
+    #[schemars(required)]
+    pub(super) units: Option<At<u32>>,
+    /// What is counted.
+    #[schemars(required)]
+    pub(super) unit: Option<LimitUnit>,
+    /// The window, such as "10s"; none for `in_flight`.
+    pub(super) per: Option<At<String>>,
+    /// How many at once; `units` when left out. One window sees at most `units + burst`.
+    pub(super) burst: Option<At<u32>>,
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LimitUnit {
+    /// Images made.
+    Images,
+    /// Calls that run at the same moment.
+    InFlight,
+    /// Calls begun.
+    Requests,
+}
+
+/// Something that can be bought: a generator (with `sizes` or `free`) or an upscaler (with `upscale`).
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Model {
+    /// The provider's own name for it; the part after the slash when left out.
+    pub(super) remote: Option<At<String>>,
+    /// Switches it off; the text says why.
+    pub(super) off: Option<At<String>>,
+    /// The day from which its provider no longer serves it.
+    pub(super) retired: Option<At<Day>>,
+    /// Sizes that it makes: "1024x1024", with the provider's words before it where it has them ("16:9 1344x768",
+    /// "16:9 2K 2752x1536"), or the name of a list in `[sizes]`.
+    pub(super) sizes: Option<At<Vec<At<String>>>>,
+    /// Bounds, for a model that makes any size within them.
+    pub(super) free: Option<At<Free>>,
+    /// What it takes and gives, for a model that enlarges.
+    pub(super) upscale: Option<At<Upscale>>,
+    /// Prices, oldest first; the newest that is not of the future holds.
+    pub(super) price: Vec<At<Price>>,
+    /// Rates of a model that is billed by tokens; its prices are then what a picture is expected to cost.
+    pub(super) usd_per_million_tokens: Option<At<TokenRates>>,
+    /// The greatest seed that it takes; it takes none when left out.
+    pub(super) max_seed: Option<At<u64>>,
+    /// Whether it takes a negative prompt.
+    pub(super) negative_prompt: bool,
+    /// The most images of one call; 1 when left out.
+    pub(super) max_images: Option<At<u8>>,
+    /// The longest prompt in characters, where it takes fewer than 10,000.
+    pub(super) max_prompt_chars: Option<At<u32>>,
+    /// Formats that it can send; png when left out.
+    pub(super) formats: Vec<Format>,
+    /// How long it takes, before anything was measured.
+    #[schemars(required)]
+    pub(super) latency: Option<At<Latency>>,
+    /// How likely a person accepts its image at first look, 0 to 1, for each task, before any verdict.
+    pub(super) accept: Named<At<f64>>,
+    /// The same for the tasks that `accept` leaves out.
+    pub(super) accept_default: Option<At<f64>>,
+    /// Limits of this model alone, beyond its provider's.
+    pub(super) limits: Vec<At<Limit>>,
+    /// Settings of the dialect for this model.
+    pub(super) options: BTreeMap<At<String>, At<serde_json::Value>>,
+}
+
+/// Any size within bounds.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Free {
+    /// The shortest side in pixels.
+    #[schemars(required)]
+    pub(super) min: Option<At<u32>>,
+    /// The longest side in pixels.
+    #[schemars(required)]
+    pub(super) max: Option<At<u32>>,
+    /// Both sides are multiples of this.
+    #[schemars(required)]
+    pub(super) step: Option<At<u32>>,
+    /// The most pixels at which the model is at its best.
+    #[schemars(required)]
+    pub(super) max_pixels: Option<At<u64>>,
+    /// The greatest ratio of the longer to the shorter side.
+    #[schemars(required)]
+    pub(super) max_ratio: Option<At<f64>>,
+}
+
+/// What an upscaler takes and gives. Exactly one of `factor`, `to_pixels` and `up_to` says what comes out.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Upscale {
+    /// Each side times this.
+    pub(super) factor: Option<At<f64>>,
+    /// The ratio of the input at this many pixels.
+    pub(super) to_pixels: Option<At<u64>>,
+    /// Any size asked, each side at most this many times the input's.
+    pub(super) up_to: Option<At<f64>>,
+    /// The least pixels of the input.
+    pub(super) min_input_pixels: Option<At<u64>>,
+    /// The most pixels of the input.
+    pub(super) max_input_pixels: Option<At<u64>>,
+    /// The longest side of the input.
+    pub(super) max_input_side: Option<At<u32>>,
+    /// The most pixels of the output.
+    pub(super) max_output_pixels: Option<At<u64>>,
+    /// Whether it needs the prompt again.
+    pub(super) needs_prompt: bool,
+    /// How likely, 0 to 1, an accepted draft is still accepted at twice its side.
+    #[schemars(required)]
+    pub(super) keeps: Option<At<f64>>,
+}
+
+/// A dated price.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Price {
+    /// The first day on which it holds.
+    #[schemars(required)]
+    pub(super) from: Option<At<Day>>,
+    /// The price of one unit in dollars, to a millionth.
+    #[schemars(required)]
+    pub(super) usd: Option<At<f64>>,
+    /// What it is for; one image when left out.
+    pub(super) per: Option<At<Per>>,
+    /// Only for this size.
+    pub(super) size: Option<At<String>>,
+    /// Only up to this many pixels.
+    pub(super) max_pixels: Option<At<u64>>,
+    /// With `per = "megapixel"`: the price of each further million pixels; `usd` when left out.
+    pub(super) extra_usd: Option<At<f64>>,
+}
+
+/// What a price is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Per {
+    /// One image.
+    #[default]
+    Image,
+    /// A million pixels, begun.
+    Megapixel,
+    /// A second of the model's own time.
+    Second,
+}
+
+/// Dollars a million tokens.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TokenRates {
+    /// Text of the prompt.
+    pub(super) text_in: Option<At<f64>>,
+    /// Pictures sent.
+    pub(super) image_in: Option<At<f64>>,
+    /// Text and thoughts made.
+    pub(super) text_out: Option<At<f64>>,
+    /// Pictures made.
+    pub(super) image_out: Option<At<f64>>,
+}
+
+/// A picture format.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Format {
+    /// JPEG.
+    Jpeg,
+    /// PNG.
+    Png,
+    /// WebP.
+    Webp,
+}
+
+/// How long a call takes.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Latency {
+    /// Half of the calls are faster, such as "5s".
+    #[schemars(required)]
+    pub(super) p50: Option<At<String>>,
+    /// Nineteen of twenty calls are faster.
+    #[schemars(required)]
+    pub(super) p95: Option<At<String>>,
+}
+
+/// The JSON Schema of a policy file.
+pub(super) fn schema() -> serde_json::Value {
+    let settings = schemars::generate::SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
+    let mut schema = settings.into_generator().into_root_schema_for::<Policy>().to_value();
+    without_null(&mut schema);
+    schema
+}
+
+/// TOML has no null: a key that may be left out is one that is not required.
+fn without_null(schema: &mut serde_json::Value) {
+    use serde_json::Value;
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(without_null),
+        Value::Object(map) => {
+            if let Some(Value::Array(types)) = map.get_mut("type") {
+                types.retain(|kind| kind != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    map.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(Value::Array(choices)) = map.get_mut("anyOf") {
+                choices.retain(|choice| choice.get("type").is_none_or(|kind| kind != "null"));
+                if let [Value::Object(only)] = choices.as_slice() {
+                    let only = only.clone();
+                    map.remove("anyOf");
+                    for (key, value) in only {
+                        map.entry(key).or_insert(value);
+                    }
+                }
+            }
+            // Defaults are `null`, `[]` or `{}` here: what is left out is said by each key's sentence.
+            map.remove("default");
+            map.values_mut().for_each(without_null);
+        }
+        _ => {}
+    }
+}

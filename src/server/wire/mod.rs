@@ -1,0 +1,12 @@
+//! The inbound wire: bodies and headers to the domain's types, and answers to bytes.
+//!
+//! Why it exists: one file for each shape, so that a change of the contract touches one place. What it refuses to know:
+//! sockets, status codes (`server/problem.rs`) and what a request costs.
+
+pub(super) mod ask;
+mod fields;
+pub(super) mod headers;
+pub(super) mod json;
+mod size;
+mod usd;
+mod value;

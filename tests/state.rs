@@ -1,0 +1,23 @@
+//! One suite over every implementation of the state ports.
+//!
+//! To add an implementation of a port: one line in the table at the foot of its module.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the functions that tests are made of are tests too"
+)]
+
+#[path = "state/crash.rs"]
+mod crash;
+#[path = "state/figures.rs"]
+mod figures;
+#[path = "state/images.rs"]
+mod images;
+#[path = "state/ledger.rs"]
+mod ledger;
+#[path = "state/limits.rs"]
+mod limits;
+#[path = "state/samples.rs"]
+mod samples;

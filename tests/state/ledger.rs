@@ -1,0 +1,388 @@
+//! The ledger port: what every implementation must do.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use tokio::task::JoinSet;
+use tollgate::domain::fault::Billed;
+use tollgate::domain::ledger::{Attempt, MoneyState, Sums};
+use tollgate::domain::money::Money;
+use tollgate::state::sqlite::SqliteLedger;
+use tollgate::state::{AmbiguousSum, Durability, Ledger, LedgerFault, SpendBy, SpendRow};
+
+use crate::samples::{at, attempt, closing, ended, opening};
+
+/// A place that holds one ledger, empty at first.
+pub(crate) trait Place {
+    /// Opens the ledger there; the one opened before is gone.
+    fn open(&self) -> Arc<dyn Ledger>;
+}
+
+pub(crate) struct Sqlite {
+    folder: tempfile::TempDir,
+    durability: Durability,
+}
+
+impl Sqlite {
+    pub(crate) fn new(durability: Durability) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), durability }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("deeper").join("tollgate.db")
+    }
+
+    pub(crate) fn sqlite(&self) -> SqliteLedger {
+        SqliteLedger::open(self.path(), self.durability).unwrap()
+    }
+}
+
+impl Place for Sqlite {
+    fn open(&self) -> Arc<dyn Ledger> {
+        Arc::new(self.sqlite())
+    }
+}
+
+fn money(micros: i64) -> Money {
+    Money::from_micros(micros)
+}
+
+async fn what_is_written_is_shown(place: &dyn Place) {
+    let ledger = place.open();
+    assert_eq!(ledger.show("gen_1").await, Ok(None));
+    let (first, second) = (attempt(0, "stability/core", 30_000), attempt(1, "google/flash", 39_000));
+    let mut opened = opening("gen_1", vec![first.clone()]);
+    opened.prompt = Some("a fox; DROP TABLE attempt; '--".into());
+    ledger.open(opened.clone()).await.unwrap();
+    let running = ledger.show("gen_1").await.unwrap().unwrap();
+    assert_eq!((running.opening, running.closing), (opened.clone(), None));
+
+    ledger.hold("gen_1".into(), vec![second.clone()]).await.unwrap();
+    opened.attempts.push(second.clone());
+    assert_eq!(ledger.show("gen_1").await.unwrap().unwrap().opening, opened);
+
+    let closed = closing("gen_1", vec![ended(first, Billed::No, 0), ended(second, Billed::Yes, 38_000)]);
+    ledger.close(closed.clone()).await.unwrap();
+    let record = ledger.show("gen_1").await.unwrap().unwrap();
+    assert_eq!((record.opening, record.closing), (opened, Some(closed)));
+}
+
+async fn without_rule_prompt_or_metadata_it_reads_the_same(place: &dyn Place) {
+    let ledger = place.open();
+    let mut opened = opening("gen_1", Vec::new());
+    (opened.rule, opened.prompt) = (None, None);
+    opened.metadata.clear();
+    ledger.open(opened.clone()).await.unwrap();
+    let closed = closing("gen_1", Vec::new());
+    ledger.close(closed.clone()).await.unwrap();
+    let record = ledger.show("gen_1").await.unwrap().unwrap();
+    assert_eq!((record.opening, record.closing), (opened, Some(closed)));
+}
+
+async fn only_what_is_open_is_changed(place: &dyn Place) {
+    let ledger = place.open();
+    let none = Err(LedgerFault::NotOpen("gen_1".into()));
+    assert_eq!(ledger.close(closing("gen_1", Vec::new())).await, none);
+    assert_eq!(ledger.hold("gen_1".into(), vec![attempt(0, "p/m", 1)]).await, none);
+    ledger.open(opening("gen_1", vec![attempt(0, "p/m", 1)])).await.unwrap();
+    let closed = closing("gen_1", vec![ended(attempt(0, "p/m", 1), Billed::Yes, 1)]);
+    ledger.close(closed.clone()).await.unwrap();
+    assert_eq!(ledger.close(closing("gen_1", Vec::new())).await, none);
+    assert_eq!(ledger.hold("gen_1".into(), vec![attempt(1, "p/m", 1)]).await, none);
+    assert_eq!(ledger.show("gen_1").await.unwrap().unwrap().closing, Some(closed));
+}
+
+/// The second opening breaks a rule; those that may share its transaction do not suffer, and nothing of it stays.
+async fn a_refused_write_leaves_the_others(place: &dyn Place) {
+    let ledger = place.open();
+    ledger.open(opening("gen_twice", vec![attempt(0, "p/m", 7)])).await.unwrap();
+    let mut writes = JoinSet::new();
+    for n in 0..100 {
+        let ledger = Arc::clone(&ledger);
+        writes.spawn(async move {
+            let id = if n % 10 == 0 { "gen_twice".to_owned() } else { format!("gen_{n}") };
+            (n, ledger.open(opening(&id, vec![attempt(0, "p/m", 9)])).await)
+        });
+    }
+    for (n, written) in writes.join_all().await {
+        assert_eq!(written.is_ok(), n % 10 != 0, "{n}: {written:?}");
+    }
+    let twice = opening("gen_halves", vec![attempt(0, "p/m", 9), attempt(0, "p/m", 9)]);
+    assert!(matches!(ledger.open(twice).await, Err(LedgerFault::Unavailable(_))));
+    assert_eq!(ledger.show("gen_halves").await, Ok(None));
+    assert_eq!(ledger.show("gen_twice").await.unwrap().unwrap().opening.reserved, money(7));
+}
+
+async fn what_is_held_at_the_end_is_in_doubt(place: &dyn Place) {
+    let ledger = place.open();
+    let attempts = vec![attempt(0, "p/m", 5), attempt(1, "p/m", 6), attempt(2, "q/m", 7)];
+    ledger.open(opening("gen_1", attempts.clone())).await.unwrap();
+    ledger.abandon(closing("gen_1", vec![attempts[0].clone()]));
+    // Whatever comes after an end is written after it.
+    ledger.open(opening("gen_2", Vec::new())).await.unwrap();
+    let closed = ledger.show("gen_1").await.unwrap().unwrap().closing.unwrap();
+    assert!(closed.attempts.iter().all(|a| a.state == MoneyState::Ambiguous));
+    let sum = |provider: &str, sum| AmbiguousSum { provider: provider.into(), sum: money(sum), oldest: at(0) };
+    assert_eq!(ledger.doubt().await.unwrap(), [sum("p", 11), sum("q", 7)]);
+}
+
+/// Model, held, billed, charged.
+type Called = (&'static str, i64, Billed, i64);
+
+async fn spend_adds_up_by_every_grouping(place: &dyn Place) {
+    const DAY: i64 = 86_400_000_000;
+    let ledger = place.open();
+    let book: [(&str, i64, &str, &str, &[Called]); 4] = [
+        ("gen_1", 0, "ann", "hero", &[("a/x", 50, Billed::No, 0), ("b/y", 40, Billed::Yes, 35)]),
+        ("gen_2", 0, "ben", "hero", &[("a/x", 50, Billed::Unknown, 0)]),
+        ("gen_3", 1, "ann", "concept", &[("a/x", 50, Billed::Yes, 48), ("a/x", 50, Billed::Yes, 49)]),
+        ("gen_4", -1, "ann", "hero", &[("a/x", 50, Billed::Yes, 1_000)]),
+    ];
+    for (id, day, key, task, calls) in book {
+        let held: Vec<Attempt> = (0..).zip(calls).map(|(seq, call)| attempt(seq, call.0, call.1)).collect();
+        let mut opened = opening(id, held.clone());
+        opened.created = at(day * DAY);
+        (opened.key, opened.task) = (key.into(), task.into());
+        ledger.open(opened).await.unwrap();
+        let done = held.into_iter().zip(calls).map(|(held, call)| ended(held, call.2, call.3)).collect();
+        ledger.close(closing(id, done)).await.unwrap();
+    }
+    let row = |group: &str, generations, images, settled, ambiguous| SpendRow {
+        group: group.into(),
+        generations,
+        images,
+        settled: money(settled),
+        ambiguous: money(ambiguous),
+    };
+    let spend = async |by| ledger.spend(by, at(0)).await.unwrap();
+    assert_eq!(spend(SpendBy::Day).await, [row("2026-11-23", 1, 1, 97, 0), row("2026-11-22", 2, 1, 35, 50)]);
+    assert_eq!(spend(SpendBy::Key).await, [row("ann", 2, 2, 132, 0), row("ben", 1, 0, 0, 50)]);
+    assert_eq!(spend(SpendBy::Task).await, [row("concept", 1, 1, 97, 0), row("hero", 2, 1, 35, 50)]);
+    assert_eq!(spend(SpendBy::Model).await, [row("a/x", 3, 1, 97, 50), row("b/y", 1, 1, 35, 0)]);
+    assert_eq!(ledger.spend(SpendBy::Key, at(2 * DAY)).await.unwrap(), []);
+}
+
+async fn a_thousand_openers_are_all_durable(place: &dyn Place) {
+    let ledger = place.open();
+    let mut openers = JoinSet::new();
+    for n in 0..1_000 {
+        let ledger = Arc::clone(&ledger);
+        openers.spawn(async move { ledger.open(opening(&format!("gen_{n}"), vec![attempt(0, "p/m", n)])).await });
+    }
+    assert!(openers.join_all().await.into_iter().all(|opened| opened.is_ok()));
+    drop(ledger);
+    let ledger = place.open();
+    for n in 0..1_000 {
+        assert_eq!(ledger.show(&format!("gen_{n}")).await.unwrap().unwrap().opening.reserved, money(n));
+    }
+}
+
+/// A new opening finds what never closed, once.
+async fn what_never_closed_is_in_doubt_after_reopening(place: &dyn Place) {
+    let ledger = place.open();
+    let (first, second) = (attempt(0, "p/m", 10), attempt(1, "q/m", 20));
+    ledger.open(opening("gen_lost", vec![first.clone(), second])).await.unwrap();
+    ledger.open(opening("gen_kept", vec![first.clone()])).await.unwrap();
+    let closed = closing("gen_kept", vec![ended(first, Billed::Yes, 9)]);
+    ledger.close(closed.clone()).await.unwrap();
+    drop(ledger);
+
+    for _ in 0..2 {
+        let ledger = place.open();
+        let lost = ledger.show("gen_lost").await.unwrap().unwrap().closing.unwrap();
+        assert_eq!(lost.outcome, "crashed");
+        let doubtful = |a: &Attempt| a.state == MoneyState::Ambiguous && a.outcome == "crashed";
+        assert!(lost.attempts.len() == 2 && lost.attempts.iter().all(doubtful));
+        assert_eq!(ledger.show("gen_kept").await.unwrap().unwrap().closing, Some(closed.clone()));
+        let none = Err(LedgerFault::NotOpen("gen_lost".into()));
+        assert_eq!(ledger.close(closing("gen_lost", Vec::new())).await, none);
+    }
+}
+
+/// One step of a generation's life.
+#[derive(Clone, Debug)]
+enum Deed {
+    Open { held: Vec<i64> },
+    Hold { whose: prop::sample::Index, held: i64 },
+    Close { whose: prop::sample::Index, bills: Vec<(u8, i64)>, abandon: bool },
+}
+
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    let open = prop::collection::vec(0..1_000_000i64, 0..3).prop_map(|held| Deed::Open { held });
+    let hold = (any::<prop::sample::Index>(), 0..1_000_000i64).prop_map(|(whose, held)| Deed::Hold { whose, held });
+    let bills = prop::collection::vec((0..3u8, 0..1_000_000i64), 6);
+    let close = (any::<prop::sample::Index>(), bills, any::<bool>()).prop_map(|(whose, bills, abandon)| Deed::Close {
+        whose,
+        bills,
+        abandon,
+    });
+    prop::collection::vec(prop_oneof![2 => open, 1 => hold, 2 => close], 1..40)
+}
+
+/// Does the deeds to the ledger and to plain lists of attempts, whose sums are the domain's.
+async fn live(ledger: &dyn Ledger, deeds: Vec<Deed>) -> Vec<Vec<Attempt>> {
+    let mut lives: Vec<(bool, Vec<Attempt>)> = Vec::new();
+    for deed in deeds {
+        match deed {
+            Deed::Open { held } => {
+                let attempts: Vec<_> = (0..).zip(held).map(|(seq, held)| attempt(seq, "p/m", held)).collect();
+                ledger.open(opening(&format!("gen_{}", lives.len()), attempts.clone())).await.unwrap();
+                lives.push((true, attempts));
+            }
+            Deed::Hold { whose, held } if !lives.is_empty() => {
+                let at = whose.index(lives.len());
+                let (open, attempts) = &mut lives[at];
+                let more = attempt(u32::try_from(attempts.len()).unwrap(), "q/m", held);
+                let id = format!("gen_{at}");
+                assert_eq!(ledger.hold(id.into(), vec![more.clone()]).await.is_ok(), *open);
+                attempts.extend(open.then_some(more));
+            }
+            Deed::Close { whose, bills, abandon } if !lives.is_empty() => {
+                let at = whose.index(lives.len());
+                let (open, attempts) = &mut lives[at];
+                let done: Vec<_> = attempts.iter().cloned().zip(bills.iter().cycle()).map(bill).collect();
+                let end = closing(&format!("gen_{at}"), done.clone());
+                if abandon {
+                    ledger.abandon(end);
+                } else {
+                    assert_eq!(ledger.close(end).await.is_ok(), *open);
+                }
+                if std::mem::take(open) {
+                    *attempts = done;
+                }
+            }
+            Deed::Hold { .. } | Deed::Close { .. } => {}
+        }
+    }
+    // An abandoned end is written before this.
+    ledger.open(opening("gen_last", Vec::new())).await.unwrap();
+    lives.into_iter().map(|(_, attempts)| attempts).collect()
+}
+
+fn bill((attempt, (billed, cost)): (Attempt, &(u8, i64))) -> Attempt {
+    ended(attempt, [Billed::No, Billed::Unknown, Billed::Yes][usize::from(*billed)], *cost)
+}
+
+/// Whatever happens, the ledger's money is the domain's: each attempt's, and every sum.
+async fn money_is_conserved(place: &dyn Place, deeds: Vec<Deed>) {
+    let ledger = place.open();
+    let lives = live(&*ledger, deeds).await;
+    for (n, attempts) in lives.iter().enumerate() {
+        let record = ledger.show(&format!("gen_{n}")).await.unwrap().unwrap();
+        let kept = record.closing.map_or(record.opening.attempts, |closing| closing.attempts);
+        assert_eq!(&kept, attempts);
+    }
+    let sums = Sums::of(&lives.concat());
+    for by in [SpendBy::Day, SpendBy::Key, SpendBy::Model, SpendBy::Task] {
+        let rows = ledger.spend(by, at(0)).await.unwrap();
+        assert_eq!(rows.iter().map(|row| row.settled).sum::<Money>(), sums.settled);
+        assert_eq!(rows.iter().map(|row| row.ambiguous).sum::<Money>(), sums.ambiguous);
+    }
+    let doubt: Money = ledger.doubt().await.unwrap().into_iter().map(|sum| sum.sum).sum();
+    assert_eq!(doubt, sums.ambiguous);
+    // A crash now: whatever is held is in doubt, and nothing else has moved.
+    drop(ledger);
+    let doubt: Money = place.open().doubt().await.unwrap().into_iter().map(|sum| sum.sum).sum();
+    assert_eq!(doubt, sums.ambiguous + sums.held);
+}
+
+macro_rules! suite {
+    ($implementation:ident: $place:expr => $($case:ident)*) => {
+        mod $implementation {
+            use super::*;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    super::$case(&$place).await;
+                }
+            )*
+
+            proptest! {
+                #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+                #[test]
+                fn money_is_conserved(deeds in deeds()) {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                    runtime.block_on(super::money_is_conserved(&$place, deeds));
+                }
+            }
+        }
+    };
+}
+
+macro_rules! implementations {
+    ($($implementation:ident: $place:expr;)*) => {
+        $(suite!($implementation: $place =>
+            what_is_written_is_shown
+            without_rule_prompt_or_metadata_it_reads_the_same
+            only_what_is_open_is_changed
+            a_refused_write_leaves_the_others
+            what_is_held_at_the_end_is_in_doubt
+            spend_adds_up_by_every_grouping
+            a_thousand_openers_are_all_durable
+            what_never_closed_is_in_doubt_after_reopening
+        );)*
+    };
+}
+
+// The table of implementations.
+implementations! {
+    sqlite_power: Sqlite::new(Durability::Power);
+    sqlite_process: Sqlite::new(Durability::Process);
+}
+
+/// What only `SQLite` does.
+mod sqlite {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_sees_a_live_file_and_writes_nothing() {
+        let place = Sqlite::new(Durability::Process);
+        let writer = place.sqlite();
+        writer.open(opening("gen_1", vec![attempt(0, "p/m", 5)])).await.unwrap();
+        let reader = SqliteLedger::read_only(place.path()).unwrap();
+        assert!(reader.show("gen_1").await.unwrap().is_some());
+        assert!(matches!(reader.open(opening("gen_2", Vec::new())).await, Err(LedgerFault::Unavailable(_))));
+        writer.open(opening("gen_2", Vec::new())).await.unwrap();
+        assert_eq!(reader.spend(SpendBy::Task, at(0)).await.unwrap()[0].generations, 2);
+    }
+
+    #[tokio::test]
+    async fn a_second_writer_is_refused_and_recovers_nothing() {
+        let place = Sqlite::new(Durability::Process);
+        let first = place.sqlite();
+        first.open(opening("gen_1", vec![attempt(0, "p/m", 5)])).await.unwrap();
+        let second = SqliteLedger::open(place.path(), Durability::Process);
+        assert!(matches!(second, Err(LedgerFault::Unavailable(_))));
+        assert_eq!(first.show("gen_1").await.unwrap().unwrap().closing, None);
+        drop(first);
+        assert_eq!(place.sqlite().recovered(), 1);
+        assert_eq!(place.sqlite().recovered(), 0);
+    }
+
+    #[test]
+    fn what_is_no_ledger_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        assert!(matches!(SqliteLedger::read_only(&path), Err(LedgerFault::Unavailable(_))));
+        std::fs::write(
+            &path,
+            "not a database, but long enough to have a header of a hundred bytes or more. ".repeat(9),
+        )
+        .unwrap();
+        assert!(matches!(SqliteLedger::open(&path, Durability::Power), Err(LedgerFault::Unavailable(_))));
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let place = Sqlite::new(Durability::Process);
+        drop(place.sqlite());
+        rusqlite::Connection::open(place.path()).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        for opened in [SqliteLedger::open(place.path(), Durability::Process), SqliteLedger::read_only(place.path())] {
+            let Err(LedgerFault::Unavailable(why)) = opened else { panic!("opened a file of the future") };
+            assert!(why.contains("version 99"), "{why}");
+        }
+    }
+}
