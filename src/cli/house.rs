@@ -4,7 +4,7 @@
 //! What it refuses to know: signals, terminals, flags.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ impl House {
 /// The policy, hot; its counterpart in the metrics begins here.
 fn snapshots(settings: &Settings, telemetry: &Arc<Telemetry>) -> Result<Arc<Snapshots>, Failure> {
     let loaded = Snapshots::load(policy::watch::Settings {
-        origin: origin(settings.policy.as_deref()),
+        origin: Origin::of(&paths(settings.policy.as_deref())),
         env: Arc::new(Process),
         overrides: settings.providers.clone(),
         clock: Arc::new(clock::now),
@@ -159,20 +159,15 @@ pub(crate) fn today() -> jiff::civil::Date {
     clock::now().to_zoned(jiff::tz::TimeZone::UTC).date()
 }
 
-/// Where the policy is: the named path, `policies` in the working folder, or the built-in.
-pub(crate) fn origin(named: Option<&Path>) -> Origin {
+/// The policy's files and folders: the named path, `policies` in the working folder, or none for the built-in.
+pub(crate) fn paths(named: Option<&Path>) -> Vec<PathBuf> {
     let here = Path::new("policies");
-    let paths: Vec<_> = named.or_else(|| here.is_dir().then_some(here)).map(Path::to_owned).into_iter().collect();
-    Origin::of(&paths)
+    named.or_else(|| here.is_dir().then_some(here)).map(Path::to_owned).into_iter().collect()
 }
 
 /// Checks the policy of these settings.
 pub(crate) fn check_policy(settings: &Settings) -> CheckReport {
-    let paths = match origin(settings.policy.as_deref()) {
-        Origin::BuiltIn => Vec::new(),
-        Origin::Paths(paths) => paths,
-    };
-    policy::check(&paths, &Process, &settings.providers, today())
+    policy::check(&paths(settings.policy.as_deref()), &Process, &settings.providers, today())
 }
 
 /// Why these settings and this policy would let anyone on the network spend money, if they would.

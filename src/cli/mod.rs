@@ -11,7 +11,7 @@ mod batch;
 mod client;
 mod completions;
 mod console;
-//mod demo;
+mod demo;
 mod doctor;
 mod exit;
 mod explain;
@@ -74,7 +74,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 async fn dispatch(command: Command, console: Console) -> Result<Exit, Failure> {
     match command {
-        Command::Serve(_) | Command::Demo(_) => Ok(Exit::Ok),
+        Command::Serve(args) => serve::run(args, console).await,
+        Command::Demo(args) => demo::run(args, console).await,
         Command::Sandbox(args) => sandbox::run(&args, console).await,
         Command::Generate(args) => generate::run(args, console).await,
         Command::Batch(args) => batch::run(args, console).await,

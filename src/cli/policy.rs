@@ -109,10 +109,8 @@ fn report(changed: &[String], only_check: bool, console: Console) -> Result<(), 
 }
 
 fn formatted(file: &Path, text: &str, console: Console) -> Result<String, Failure> {
-    policy::fmt(&file.to_string_lossy(), text).map_err(|diagnostics| {
-        for diagnostic in &diagnostics {
-            console.say(format_args!("{}\n", diagnostic.render(console.styles_messages())));
-        }
+    policy::fmt(text).map_err(|mistake| {
+        console.say(format_args!("{}\n", mistake.render(console.styles_messages())));
         Failure::usage(format!("{} cannot be formatted before it is mended", file.display()))
     })
 }
