@@ -135,9 +135,14 @@ fn quotes_text(prompt: &str) -> bool {
         || singly_quoted(prompt, '\u{2018}', '\u{2019}')
 }
 
+/// A `"` behind a digit is an inch mark and opens nothing.
 fn doubly_quoted(prompt: &str, open: char, close: char) -> bool {
     let mut rest = prompt;
-    while let Some((_, inside)) = rest.split_once(open) {
+    while let Some((before, inside)) = rest.split_once(open) {
+        if before.ends_with(|c: char| c.is_ascii_digit()) {
+            rest = inside;
+            continue;
+        }
         let Some((span, after)) = inside.split_once(close) else {
             return false;
         };
@@ -158,12 +163,14 @@ fn singly_quoted(prompt: &str, open: char, close: char) -> bool {
         if before.ends_with(char::is_alphanumeric) {
             continue;
         }
-        let closes = |(_, rest): &(usize, &str)| !rest.starts_with(char::is_alphanumeric);
-        let mut ends = inside.match_indices(close).map(|(end, mark)| (end, &inside[end + mark.len()..]));
-        let Some((end, after)) = ends.find(closes) else {
+        let mut ends = inside.match_indices(close).filter_map(|(end, mark)| {
+            let (span, after) = (inside.get(..end)?, inside.get(end + mark.len()..)?);
+            (!after.starts_with(char::is_alphanumeric)).then_some((span, after))
+        });
+        let Some((span, after)) = ends.next() else {
             return false;
         };
-        if is_text(&inside[..end]) && (text_word_ends(before) || text_word_begins(after)) {
+        if is_text(span) && (text_word_ends(before) || text_word_begins(after)) {
             return true;
         }
     }

@@ -128,11 +128,15 @@ fn unreadable(text: &str, (line, column): (isize, isize), message: &str) -> Flaw
     let at = line_start + rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at);
     let end = text.get(at..).and_then(|rest| rest.chars().next()).map_or(at, |c| at + c.len_utf8());
     let message = message.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ");
+    let label = match message.split_once(" expecting ").map_or(message, |(what, _)| what) {
+        ends if ends.contains("<EOF>") => "it ends too early".to_owned(),
+        what => what.replace("mismatched input", "not expected here:").replace("extraneous input", "too much:"),
+    };
     Flaw {
         costly: false,
         message: "the condition is not CEL".to_owned(),
         span: (end > at).then_some(at..end),
-        label: message.to_owned(),
+        label,
         help: Some("such as: task == 'typography' && request.width <= 1024".to_owned()),
     }
 }

@@ -5,6 +5,7 @@
 //! To add one: a code in [`codes`], a call of [`Sink::report`] where the mistake is found, a file in `tests/policies/`.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -165,17 +166,30 @@ impl fmt::Display for Diagnostic {
 
 /// Collects the findings of one run.
 #[derive(Debug, Default)]
-pub(super) struct Sink(RefCell<Vec<Diagnostic>>);
+pub(super) struct Sink {
+    found: RefCell<Vec<Diagnostic>>,
+    excused: RefCell<HashSet<(Arc<str>, usize, String)>>,
+}
 
 impl Sink {
     /// Takes a finding.
     pub(super) fn report(&self, diagnostic: Diagnostic) {
-        self.0.borrow_mut().push(diagnostic);
+        self.found.borrow_mut().push(diagnostic);
+    }
+
+    /// Notes that a key is there, but misspelt or of the wrong type, in the table that begins at `table`.
+    pub(super) fn excuse(&self, source: &Source, table: usize, key: &str) {
+        self.excused.borrow_mut().insert((Arc::clone(source.name()), table, key.to_owned()));
+    }
+
+    /// Whether the absence of a key was said better already.
+    pub(super) fn is_excused(&self, source: &Source, table: usize, key: &str) -> bool {
+        self.excused.borrow().contains(&(Arc::clone(source.name()), table, key.to_owned()))
     }
 
     /// Everything found, in the order of the files and of their lines; what says the same at the same place, once.
     pub(super) fn into_sorted(self) -> Vec<Diagnostic> {
-        let mut found = self.0.into_inner();
+        let mut found = self.found.into_inner();
         found.sort_by_key(|diagnostic| {
             diagnostic.labels.first().map(|label| (Arc::clone(label.source.name()), label.span.start))
         });

@@ -11,13 +11,13 @@ mod compile;
 mod condition;
 pub mod diagnostic;
 pub mod files;
-//mod fmt;
+mod fmt;
 mod raw;
 mod shape;
 pub mod snapshot;
 pub mod source;
 mod text;
-//pub mod watch;
+pub mod watch;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,10 +28,10 @@ use jiff::civil::Date;
 
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use files::{Origin, Process};
-//pub use fmt::fmt;
+pub use fmt::fmt;
 pub use snapshot::{ApiKey, Defaults, Floor, Rule, Snapshot, Tier, Unresolved};
 pub use source::Source;
-//pub use watch::{ReloadReport, Snapshots};
+pub use watch::{ReloadReport, Snapshots};
 
 use crate::transport::Secret;
 

@@ -20,7 +20,7 @@ pub(super) type Named<T> = BTreeMap<At<String>, T>;
 
 /// A policy of Tollgate: what may be bought, from whom, at what price, for whom and how good it must be.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Policy {
     /// The version of this language: 1.
     #[schemars(required)]
@@ -30,24 +30,31 @@ pub(super) struct Policy {
     /// When a provider or model is left alone after failures.
     pub(super) breaker: Option<Breaker>,
     /// Callers' API keys; `tollgate key new NAME` prints a row. Without any, callers need none.
+    #[serde(default)]
     pub(super) key: Vec<Key>,
     /// Names for levels of quality.
+    #[serde(default)]
     pub(super) tier: Named<Tier>,
     /// The first rule whose condition holds decides.
+    #[serde(default)]
     pub(super) rule: Vec<Rule>,
     /// What images are for; the first task in the file that claims a prompt gets it.
+    #[serde(default)]
     pub(super) task: Named<Task>,
     /// Lists of sizes that models share, each entry as in a model's `sizes`.
+    #[serde(default)]
     pub(super) sizes: Named<At<Vec<At<String>>>>,
     /// Hosts with an API and a key.
+    #[serde(default)]
     pub(super) provider: Named<Provider>,
     /// What can be bought: `[model."provider/name"]`.
+    #[serde(default)]
     pub(super) model: Named<Model>,
 }
 
 /// What holds when neither the request nor a rule says otherwise.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Defaults {
     /// A tier, or the least probability (0 to 1) that a person accepts the image at first look.
     #[schemars(required)]
@@ -74,7 +81,7 @@ pub(super) struct Defaults {
 
 /// When a provider or model is left alone after failures.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Breaker {
     /// Opens after this many failures in a row.
     pub(super) consecutive: Option<At<u32>>,
@@ -114,7 +121,7 @@ pub(super) enum OnModeration {
 
 /// A caller's API key.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Key {
     /// The caller's name, as rules and the ledger call it.
     #[schemars(required)]
@@ -126,7 +133,7 @@ pub(super) struct Key {
 
 /// A name for a level of quality.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Tier {
     /// One sentence for the people who choose it.
     pub(super) about: Option<String>,
@@ -141,7 +148,7 @@ pub(super) struct Tier {
 
 /// What holds for requests of a kind. What a rule leaves out comes from the tier, then from `[defaults]`.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Rule {
     /// Its name in answers and reports.
     #[schemars(required)]
@@ -171,39 +178,44 @@ pub(super) struct Rule {
 
 /// What images are for, and the signs by which a prompt is recognised. Any one sign is enough.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Task {
     /// One sentence for the people who choose it.
     pub(super) about: Option<String>,
     /// Words and phrases, matched whole, upper or lower case alike.
+    #[serde(default)]
     pub(super) words: Vec<At<String>>,
     /// Whether quoted text in the prompt is a sign: it will have to be readable.
+    #[serde(default)]
     pub(super) quoted_text: bool,
 }
 
 /// A host with an API and a key.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Provider {
     /// Its wire format; the provider's own name when left out.
     pub(super) dialect: Option<At<String>>,
     /// Scheme, host and path prefix; or "env:NAME", and the provider is off while NAME is not set.
     pub(super) base_url: Option<At<String>>,
-    /// Where the credential is: "env:NAME" or "file:/path". Never the credential itself.
+    /// Where the credential is, `env:NAME` or `file:PATH`; never the credential itself.
     pub(super) key: Option<At<String>>,
     /// Switches it off; the text says why.
     pub(super) off: Option<At<String>>,
     /// Whether requests with `data_policy: on-prem` may use it.
+    #[serde(default)]
     pub(super) local: bool,
     /// What it allows.
+    #[serde(default)]
     pub(super) limits: Vec<At<Limit>>,
     /// Settings of its dialect.
+    #[serde(default)]
     pub(super) options: BTreeMap<String, serde_json::Value>,
 }
 
 /// A limit, counted as its provider counts.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Limit {
     /// Its name; the unit's when left out.
     pub(super) name: Option<At<String>>,
@@ -233,7 +245,7 @@ pub(super) enum LimitUnit {
 
 /// Something that can be bought: a generator (with `sizes` or `free`) or an upscaler (with `upscale`).
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Model {
     /// The provider's own name for it; the part after the slash when left out.
     pub(super) remote: Option<At<String>>,
@@ -249,35 +261,41 @@ pub(super) struct Model {
     /// What it takes and gives, for a model that enlarges.
     pub(super) upscale: Option<At<Upscale>>,
     /// Prices, oldest first; the newest that is not of the future holds.
+    #[serde(default)]
     pub(super) price: Vec<At<Price>>,
     /// Rates of a model that is billed by tokens; its prices are then what a picture is expected to cost.
     pub(super) usd_per_million_tokens: Option<At<TokenRates>>,
     /// The greatest seed that it takes; it takes none when left out.
     pub(super) max_seed: Option<At<u64>>,
     /// Whether it takes a negative prompt.
+    #[serde(default)]
     pub(super) negative_prompt: bool,
     /// The most images of one call; 1 when left out.
     pub(super) max_images: Option<At<u8>>,
     /// The longest prompt in characters, where it takes fewer than 10,000.
     pub(super) max_prompt_chars: Option<At<u32>>,
     /// Formats that it can send; png when left out.
+    #[serde(default)]
     pub(super) formats: Vec<Format>,
     /// How long it takes, before anything was measured.
     #[schemars(required)]
     pub(super) latency: Option<At<Latency>>,
     /// How likely a person accepts its image at first look, 0 to 1, for each task, before any verdict.
+    #[serde(default)]
     pub(super) accept: Named<At<f64>>,
     /// The same for the tasks that `accept` leaves out.
     pub(super) accept_default: Option<At<f64>>,
     /// Limits of this model alone, beyond its provider's.
+    #[serde(default)]
     pub(super) limits: Vec<At<Limit>>,
     /// Settings of the dialect for this model.
+    #[serde(default)]
     pub(super) options: BTreeMap<At<String>, At<serde_json::Value>>,
 }
 
 /// Any size within bounds.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Free {
     /// The shortest side in pixels.
     #[schemars(required)]
@@ -298,7 +316,7 @@ pub(super) struct Free {
 
 /// What an upscaler takes and gives. Exactly one of `factor`, `to_pixels` and `up_to` says what comes out.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Upscale {
     /// Each side times this.
     pub(super) factor: Option<At<f64>>,
@@ -315,6 +333,7 @@ pub(super) struct Upscale {
     /// The most pixels of the output.
     pub(super) max_output_pixels: Option<At<u64>>,
     /// Whether it needs the prompt again.
+    #[serde(default)]
     pub(super) needs_prompt: bool,
     /// How likely, 0 to 1, an accepted draft is still accepted at twice its side.
     #[schemars(required)]
@@ -323,7 +342,7 @@ pub(super) struct Upscale {
 
 /// A dated price.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Price {
     /// The first day on which it holds.
     #[schemars(required)]
@@ -356,7 +375,7 @@ pub(super) enum Per {
 
 /// Dollars a million tokens.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct TokenRates {
     /// Text of the prompt.
     pub(super) text_in: Option<At<f64>>,
@@ -382,7 +401,7 @@ pub(super) enum Format {
 
 /// How long a call takes.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Latency {
     /// Half of the calls are faster, such as "5s".
     #[schemars(required)]

@@ -20,6 +20,17 @@ pub(super) fn check(tree: &mut Spanned<DeTable<'_>>, schema: &Value, source: &Ar
     walker.table(tree.get_mut(), schema, &Where { name: "the policy".to_owned(), span: 0..0 });
 }
 
+/// How much of a value can be kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// All of it.
+    Whole,
+    /// A list without some of its items.
+    Partly,
+    /// Nothing.
+    Not,
+}
+
 struct Walker<'a> {
     source: &'a Arc<Source>,
     sink: &'a Sink,
@@ -44,51 +55,45 @@ impl Walker<'_> {
     fn table(&self, table: &mut DeTable<'_>, schema: &Value, here: &Where) {
         let properties = schema.get("properties").and_then(Value::as_object);
         let other = schema.get("additionalProperties").filter(|other| other.as_bool() != Some(false));
-        let mut meant: Vec<String> = Vec::new();
         let mut drop: Vec<String> = Vec::new();
         for (key, value) in table.iter_mut() {
             let name = key.get_ref().as_ref();
-            let fits = match properties.and_then(|known| known.get(name)).or(other) {
-                Some(schema) => self.value(value, schema, &here.child(name, key.span())),
-                None => {
-                    let known = properties.into_iter().flat_map(|known| known.keys().map(String::as_str));
-                    meant.extend(self.unknown(name, key.span(), known, here));
-                    false
-                }
+            let fit = if let Some(schema) = properties.and_then(|known| known.get(name)).or(other) {
+                self.value(value, schema, &here.child(name, key.span()))
+            } else {
+                let known = properties.into_iter().flat_map(|known| known.keys().map(String::as_str));
+                self.unknown(name, key.span(), known, here);
+                Fit::Not
             };
-            if !fits {
-                drop.push(name.to_owned());
+            if fit != Fit::Whole {
+                self.sink.excuse(self.source, here.span.start, name);
             }
-        }
-        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-        for name in required {
-            if !table.contains_key(name) && !meant.iter().any(|meant| meant == name) {
-                self.missing(name, properties.and_then(|known| known.get(name)), here);
+            if fit == Fit::Not {
+                drop.push(name.to_owned());
             }
         }
         for name in drop {
             table.remove(name.as_str());
         }
+        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        for name in required {
+            if !table.contains_key(name) && !self.sink.is_excused(self.source, here.span.start, name) {
+                self.missing(name, properties.and_then(|known| known.get(name)), here);
+            }
+        }
     }
 
-    /// Whether the value fits well enough to be kept.
-    fn value<'i>(&self, value: &mut Spanned<DeValue<'i>>, schema: &Value, here: &Where) -> bool {
+    fn value(&self, value: &mut Spanned<DeValue<'_>>, schema: &Value, here: &Where) -> Fit {
         let span = value.span();
         if !of_type(value.get_ref(), schema) {
             self.wrong_type(value.get_ref(), span, schema, here);
-            return false;
+            return Fit::Not;
         }
         match value.get_mut() {
             DeValue::Table(table) if schema.is_object() => self.table(table, schema, here),
             DeValue::Array(items) => {
                 if let Some(schema) = schema.get("items") {
-                    let all = std::mem::replace(items, DeArray::from_iter([]));
-                    let fits = |mut item: Spanned<DeValue<'i>>| {
-                        let span = if header(item.get_ref()) { item.span() } else { here.span.clone() };
-                        let inside = Where { name: here.name.clone(), span };
-                        self.value(&mut item, schema, &inside).then_some(item)
-                    };
-                    *items = all.into_iter().filter_map(fits).collect();
+                    return self.list(items, schema, here);
                 }
             }
             DeValue::String(word) => return self.word(word, span, schema, here),
@@ -98,17 +103,26 @@ impl Walker<'_> {
             }
             _ => {}
         }
-        true
+        Fit::Whole
     }
 
-    fn unknown<'k>(
-        &self,
-        name: &str,
-        span: Span,
-        known: impl Iterator<Item = &'k str> + Clone,
-        here: &Where,
-    ) -> Option<String> {
+    fn list<'i>(&self, items: &mut DeArray<'i>, schema: &Value, here: &Where) -> Fit {
+        let before = items.len();
+        let all = std::mem::replace(items, DeArray::from_iter([]));
+        let fits = |mut item: Spanned<DeValue<'i>>| {
+            let span = if header(item.get_ref()) { item.span() } else { here.span.clone() };
+            let inside = Where { name: here.name.clone(), span };
+            (self.value(&mut item, schema, &inside) != Fit::Not).then_some(item)
+        };
+        *items = all.into_iter().filter_map(fits).collect();
+        if items.len() == before { Fit::Whole } else { Fit::Partly }
+    }
+
+    fn unknown<'k>(&self, name: &str, span: Span, known: impl Iterator<Item = &'k str> + Clone, here: &Where) {
         let near = text::nearest(name, known.clone());
+        if let Some(near) = near {
+            self.sink.excuse(self.source, here.span.start, near);
+        }
         let help = near.map_or_else(
             || format!("known here: {}", known.collect::<Vec<_>>().join(", ")),
             |near| format!("did you mean `{near}`?"),
@@ -120,7 +134,6 @@ impl Walker<'_> {
         };
         let label = if near.is_some() { "no such key" } else { "the language has no such key here" };
         self.sink.report(Diagnostic::new(codes::E0101, message).label(self.source, &span, label).help(help));
-        near.map(str::to_owned)
     }
 
     fn missing(&self, name: &str, schema: Option<&Value>, here: &Where) {
@@ -150,10 +163,10 @@ impl Walker<'_> {
     }
 
     /// A word of a closed list.
-    fn word(&self, word: &str, span: Span, schema: &Value, here: &Where) -> bool {
+    fn word(&self, word: &str, span: Span, schema: &Value, here: &Where) -> Fit {
         let words = choices(schema);
         if words.is_empty() || words.contains(&word) {
-            return true;
+            return Fit::Whole;
         }
         let help = text::nearest(word, words.iter().copied()).map_or_else(
             || format!("one of: {}", words.join(", ")),
@@ -161,11 +174,11 @@ impl Walker<'_> {
         );
         let message = format!("`{word}` is not a value of `{}`", here.name);
         self.sink.report(Diagnostic::new(codes::E0104, message).label(self.source, &span, "unknown").help(help));
-        false
+        Fit::Not
     }
 
     /// A whole number within the range of its field.
-    fn whole(&self, number: Option<i64>, span: Span, schema: &Value, here: &Where) -> bool {
+    fn whole(&self, number: Option<i64>, span: Span, schema: &Value, here: &Where) -> Fit {
         let bound = |name: &str| schema.get(name).and_then(Value::as_i64);
         let most = match schema.get("format").and_then(Value::as_str) {
             Some("uint8") => u8::MAX.into(),
@@ -179,7 +192,7 @@ impl Walker<'_> {
             let label = format!("from {least} to {most}");
             self.sink.report(Diagnostic::new(codes::E0205, message).label(self.source, &span, label));
         }
-        fits
+        if fits { Fit::Whole } else { Fit::Not }
     }
 }
 
@@ -224,8 +237,9 @@ const fn header(value: &DeValue<'_>) -> bool {
     matches!(value, DeValue::Table(_) | DeValue::Array(_))
 }
 
-fn describe(schema: Option<&Value>) -> Option<&str> {
-    schema?.get("description").and_then(Value::as_str)
+/// The sentence for the operator, on one line.
+fn describe(schema: Option<&Value>) -> Option<String> {
+    Some(schema?.get("description")?.as_str()?.replace('\n', " "))
 }
 
 fn expected(schema: &Value) -> String {

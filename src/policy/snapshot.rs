@@ -238,17 +238,15 @@ impl Snapshot {
         match &ask.quality {
             None => Ok(None),
             Some(Quality::AtLeast(value)) => Ok(Some((Term { value: *value, source: Source::Request }, None))),
-            Some(Quality::Tier(name)) => match self.tier(name) {
-                Some(tier) => {
-                    let term = Term { value: tier.quality, source: Source::Policy(tier.place.clone()) };
-                    Ok(Some((term, Some(Arc::clone(&tier.name)))))
-                }
-                None => {
+            Some(Quality::Tier(name)) => {
+                let Some(tier) = self.tier(name) else {
                     let names = self.tiers.iter().map(|tier| &*tier.name);
                     let detail = format!("the policy has no tier `{name}`");
-                    Err(Unresolved::new("/quality", detail, text::suggestion(name, names)))
-                }
-            },
+                    return Err(Unresolved::new("/quality", detail, text::suggestion(name, names)));
+                };
+                let term = Term { value: tier.quality, source: Source::Policy(tier.place.clone()) };
+                Ok(Some((term, Some(Arc::clone(&tier.name)))))
+            }
         }
     }
 
@@ -296,7 +294,10 @@ impl Snapshot {
 
 impl Unresolved {
     fn new(pointer: &str, detail: String, help: Option<String>) -> Self {
-        let detail = help.map_or(detail.clone(), |help| format!("{detail}; {help}"));
+        let detail = match help {
+            Some(help) => format!("{detail}; {help}"),
+            None => detail,
+        };
         Self { pointer: pointer.to_owned(), detail }
     }
 }

@@ -163,7 +163,8 @@ impl<'a> Merged<'a> {
             "workflows": workflows,
         });
         let hash = Sha256::digest(meaning.to_string());
-        hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>().into()
+        let twelve = hash.iter().take(6).fold(0_u64, |digits, byte| digits << 8 | u64::from(*byte));
+        format!("{twelve:012x}").into()
     }
 }
 
@@ -188,10 +189,15 @@ fn unique<'a, T: 'a>(kind: &str, tables: impl Iterator<Item = (Scope<'a>, &'a ra
 
 /// Reports a second definition.
 fn twice(scope: Scope<'_>, what: &str, span: &Span, first: Scope<'_>, at: &Span) {
+    let help = if scope.source == first.source {
+        "keep one of the two"
+    } else {
+        "the files of a folder are one policy: keep one of the two"
+    };
     let found = Diagnostic::new(codes::E0401, format!("{what} is defined twice"))
         .label(scope.source, span, "again here")
         .label(first.source, at, "first here")
-        .help("the files of a folder are one policy: keep one of the two");
+        .help(help);
     scope.sink.report(found);
 }
 
@@ -223,14 +229,16 @@ fn assemble(merged: &Merged<'_>, world: &World<'_>, sink: &Sink) -> Option<Parts
     let prior_weight = weight.unwrap_or(DEFAULT_PRIOR_WEIGHT);
     let market = models::Market { tasks: &tasks, providers: &providers, sizes: &merged.sizes, prior_weight, world };
     let (models, workflows) = models::models(&merged.models, &market);
-    providers::unused(&merged.providers, &models, start);
+    providers::unused(&merged.providers, &merged.models, start);
     sizes::unused(&merged.sizes, &merged.models);
     let catalog = Catalog { providers, models, tasks, default_task: default_task.unwrap_or_default() };
     limits::bursts(&merged.providers, &merged.models, &catalog);
-    let whole = rules::Whole { catalog: &catalog, tiers: &tiers };
+    let whole = rules::Whole { catalog: &catalog, written: &merged.models, tiers: &tiers };
     let resolved = rules::defaults(defaults, &whole);
     let rules = rules::rules(&merged.rules, &whole);
-    floors::tiers(&merged.tiers, &catalog, &tiers, world.today);
+    if whole.is_complete() {
+        floors::tiers(&merged.tiers, &catalog, &tiers, world.today);
+    }
     let keys = providers::keys(&merged.keys);
     let breaker = merged.breaker.map_or_else(Default::default, |(scope, raw)| limits::breaker(scope, raw));
     let endpoints = providers::endpoints(&catalog, credentials);

@@ -98,6 +98,9 @@ fn provider<'p>(entry: &Entry<'_, raw::Model>, providers: &'p [Provider]) -> Opt
 fn role(entry: &Entry<'_, raw::Model>, market: &Market<'_>) -> Option<Role> {
     let Entry { scope, name, raw } = entry;
     let given = usize::from(raw.sizes.is_some()) + usize::from(raw.free.is_some()) + usize::from(raw.upscale.is_some());
+    if given == 0 && scope.is_excused(&name.span, &["sizes", "free", "upscale"]) {
+        return None;
+    }
     if given != 1 {
         let message = format!("model `{}` must have exactly one of `sizes`, `free` and `upscale`", name.value);
         let label = if given == 0 { "has none" } else { "has more than one" };
@@ -159,7 +162,8 @@ fn priors(entry: &Entry<'_, raw::Model>, market: &Market<'_>) -> Vec<Prior> {
     }
     let of = |task: &Task| raw.accept.iter().find(|(name, _)| name.value == *task.name).map(|(_, number)| number.value);
     let missing: Vec<&str> = market.tasks.iter().filter(|task| of(task).is_none()).map(|task| &*task.name).collect();
-    if raw.accept_default.is_none() && !missing.is_empty() {
+    let excused = scope.is_excused(&name.span, &["accept", "accept_default"]);
+    if raw.accept_default.is_none() && !missing.is_empty() && !excused {
         let message = format!("model `{}` has no acceptance for {}", name.value, missing.join(", "));
         let help = "say how likely a person accepts its images: accept = { … }, or accept_default for the rest";
         scope.error(codes::E0506, message, &name.span, "not judged for every task", help);

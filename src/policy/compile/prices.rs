@@ -40,7 +40,7 @@ pub(super) fn prices(entry: &Entry<'_, raw::Model>, dialect: Dialect) -> Vec<Pri
         }
         rows.push((price, &row.span));
     }
-    if entry.raw.price.is_empty() {
+    if entry.raw.price.is_empty() && !scope.is_excused(&entry.name.span, &["price"]) {
         let message = format!("model `{}` has no price", entry.name.value);
         let help = "write price = [{ from = 2026-11-22, usd = 0.04 }]: an unknown price is never zero";
         scope.error(codes::E0501, message, &entry.name.span, "nobody knows what it costs", help);
@@ -83,9 +83,12 @@ pub(super) fn coverage(
     price_of: impl Fn(Size) -> bool,
     today: Date,
 ) {
-    let Some(first) = entry.raw.price.first() else {
+    let (Some(first), Some(last)) = (entry.raw.price.first(), entry.raw.price.last()) else {
         return;
     };
+    if prices.len() < entry.raw.price.len() {
+        return;
+    }
     let Some(newest) = prices.iter().filter(|price| price.from <= today).map(|price| price.from).max() else {
         let message = format!("model `{}` has no price yet", entry.name.value);
         let help = "add the price of today: an unknown price is never zero";
@@ -101,7 +104,7 @@ pub(super) fn coverage(
     if age > OLD_AFTER_DAYS && entry.raw.retired.is_none() && prices.iter().any(|price| price.usd != Money::ZERO) {
         let message = format!("the newest price of `{}` is {age} days old", entry.name.value);
         let help = "look it up again, and add a row with today's date even if it has not changed";
-        entry.scope.error(codes::W0501, message, &first.span, "prices change", help);
+        entry.scope.error(codes::W0501, message, &last.span, "prices change", help);
     }
 }
 

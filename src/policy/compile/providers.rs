@@ -11,7 +11,7 @@ use super::super::snapshot::ApiKey;
 use super::super::text;
 use super::values::{Scope, base_url};
 use super::{Credentials, Entry, World, limits, twice};
-use crate::domain::catalog::{Catalog, Dialect, Model, Provider};
+use crate::domain::catalog::{Catalog, Dialect, Provider};
 use crate::transport::{Endpoint, Secret};
 
 /// The providers in the order of their names, and their credentials.
@@ -69,14 +69,11 @@ fn address(entry: &Entry<'_, raw::Provider>, world: &World<'_>) -> Result<Arc<st
     let Entry { scope, name, raw } = entry;
     let instead = world.overrides.get(&name.value).and_then(|instead| instead.base_url.as_deref());
     let Some(written) = &raw.base_url else {
-        let help = "base_url = \"https://…\", or \"env:NAME\" for a server of your own";
-        scope.error(
-            codes::E0103,
-            format!("provider `{}` has no address", name.value),
-            &name.span,
-            "needs `base_url`",
-            help,
-        );
+        if !scope.is_excused(&name.span, &["base_url"]) {
+            let help = "base_url = \"https://…\", or \"env:NAME\" for a server of your own";
+            let message = format!("provider `{}` has no address", name.value);
+            scope.error(codes::E0103, message, &name.span, "needs `base_url`", help);
+        }
         return Err("".into());
     };
     let (text, from) = match written.value.strip_prefix("env:") {
@@ -90,13 +87,16 @@ fn address(entry: &Entry<'_, raw::Provider>, world: &World<'_>) -> Result<Arc<st
             }
         }
     };
-    base_url(&text).map_err(|wrong| match from {
-        Some(origin) => format!("{origin} is {wrong}").into(),
-        None => {
-            let help = "write scheme and host: \"https://api.example.com\"";
-            scope.error(codes::E0203, "`base_url` is not a base URL".to_owned(), &written.span, wrong, help);
-            "".into()
+    base_url(&text).map_err(|wrong| {
+        if let Some(origin) = from {
+            return format!("{origin} is {wrong}").into();
         }
+        // A password may stand in it.
+        let hidden = if text.contains('@') { &scope.source.masked(&written.span) } else { scope.source };
+        let help = "write scheme and host: \"https://api.example.com\"";
+        let message = "`base_url` is not a base URL".to_owned();
+        Scope { source: hidden, ..*scope }.error(codes::E0203, message, &written.span, wrong, help);
+        "".into()
     })
 }
 
@@ -155,14 +155,14 @@ fn literal_secret(scope: Scope<'_>, written: &At<String>) {
 }
 
 /// Warns of providers that sell nothing.
-pub(super) fn unused(entries: &[Entry<'_, raw::Provider>], models: &[Model], start: Scope<'_>) {
+pub(super) fn unused(entries: &[Entry<'_, raw::Provider>], models: &[Entry<'_, raw::Model>], start: Scope<'_>) {
     if models.is_empty() {
         let help = "add a model: [model.\"provider/name\"]";
         start.error(codes::W0001, "the policy has no model".to_owned(), &(0..0), "can buy nothing", help);
         return;
     }
     for Entry { scope, name, raw } in entries {
-        let sells = models.iter().any(|model| model.id.split('/').next() == Some(name.value.as_str()));
+        let sells = models.iter().any(|model| model.name.value.split('/').next() == Some(name.value.as_str()));
         if !sells && raw.off.is_none() {
             let message = format!("provider `{}` has no models", name.value);
             let help = format!("add one, [model.\"{}/…\"], or take the provider out", name.value);
@@ -194,17 +194,14 @@ pub(super) fn keys(rows: &[(Scope<'_>, &raw::Key)]) -> Vec<ApiKey> {
             let span = other.name.as_ref().map_or(0..0, |name| name.span.clone());
             twice(*scope, &format!("the key `{}`", name.value), &name.span, *first, &span);
         }
-        match sha256(&written.value) {
-            Some(hash) => {
-                keys.push(ApiKey { name: name.value.as_str().into(), sha256: hash, place: scope.place(&name.span) });
-            }
-            None => {
-                let hidden = scope.source.masked(&written.span);
-                let found = Diagnostic::new(codes::E0207, format!("the hash of key `{}` is malformed", name.value))
-                    .label(&hidden, &written.span, "not 64 hexadecimal digits")
-                    .help("`tollgate key new NAME` prints a key once, and its row");
-                scope.sink.report(found);
-            }
+        if let Some(hash) = sha256(&written.value) {
+            keys.push(ApiKey { name: name.value.as_str().into(), sha256: hash, place: scope.place(&name.span) });
+        } else {
+            let hidden = scope.source.masked(&written.span);
+            let found = Diagnostic::new(codes::E0207, format!("the hash of key `{}` is malformed", name.value))
+                .label(&hidden, &written.span, "not 64 hexadecimal digits")
+                .help("`tollgate key new NAME` prints a key once, and its row");
+            scope.sink.report(found);
         }
     }
     keys

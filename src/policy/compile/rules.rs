@@ -18,7 +18,16 @@ use crate::domain::rule::{Share, Source, Term};
 /// What rules refer to.
 pub(super) struct Whole<'a> {
     pub(super) catalog: &'a Catalog,
+    /// Every model that is written, compiled or not.
+    pub(super) written: &'a [Entry<'a, raw::Model>],
     pub(super) tiers: &'a [Tier],
+}
+
+impl Whole<'_> {
+    /// Whether every model that is written was compiled: only then is a floor that none meets a mistake of its own.
+    pub(super) const fn is_complete(&self) -> bool {
+        self.catalog.models.len() == self.written.len()
+    }
 }
 
 /// What holds when neither the request nor a rule says otherwise; `None` when a required key is missing or wrong.
@@ -70,8 +79,8 @@ pub(super) fn rules(rows: &[(Scope<'_>, &raw::Rule)], whole: &Whole<'_>) -> Vec<
 
 fn rule(scope: Scope<'_>, row: &raw::Rule, whole: &Whole<'_>) -> Option<Rule> {
     let quality = row.quality.as_ref().and_then(|level| floor(scope, level, whole));
-    let only = row.only.as_ref().map(|patterns| models(scope, patterns, whole.catalog));
-    let never = row.never.as_ref().map(|patterns| models(scope, patterns, whole.catalog));
+    let only = row.only.as_ref().map(|patterns| models(scope, patterns, whole));
+    let never = row.never.as_ref().map(|patterns| models(scope, patterns, whole));
     let rule = Rule {
         id: row.id.as_ref().map_or("", |id| &id.value).into(),
         condition: Condition::never(),
@@ -86,7 +95,9 @@ fn rule(scope: Scope<'_>, row: &raw::Rule, whole: &Whole<'_>) -> Option<Rule> {
         quality,
         place: scope.place(&row.id.as_ref()?.span),
     };
-    floors::rule(scope, row, &rule, whole.catalog);
+    if whole.is_complete() {
+        floors::rule(scope, row, &rule, whole.catalog);
+    }
     Some(rule)
 }
 
@@ -111,14 +122,14 @@ fn floor(scope: Scope<'_>, level: &At<Level>, whole: &Whole<'_>) -> Option<Floor
 }
 
 /// The models that any of the patterns matches.
-fn models(scope: Scope<'_>, patterns: &At<Vec<At<String>>>, catalog: &Catalog) -> Term<Vec<ModelIx>> {
+fn models(scope: Scope<'_>, patterns: &At<Vec<At<String>>>, whole: &Whole<'_>) -> Term<Vec<ModelIx>> {
     let mut chosen: Vec<ModelIx> = Vec::new();
     for pattern in &patterns.value {
-        let matched = catalog.models().filter(|(_, model)| text::matches(&pattern.value, &model.id));
-        let before = chosen.len();
+        let matched = whole.catalog.models().filter(|(_, model)| text::matches(&pattern.value, &model.id));
         chosen.extend(matched.map(|(ix, _)| ix));
-        if chosen.len() == before {
-            let help = text::nearest(&pattern.value, catalog.models.iter().map(|model| &*model.id)).map_or_else(
+        let mut written = whole.written.iter().map(|model| model.name.value.as_str());
+        if !written.clone().any(|id| text::matches(&pattern.value, id)) {
+            let help = text::nearest(&pattern.value, &mut written).map_or_else(
                 || "write a model's id, or a pattern such as \"ideogram/*\"".to_owned(),
                 |near| format!("did you mean `{near}`?"),
             );
@@ -136,7 +147,7 @@ fn condition(scope: Scope<'_>, when: &At<String>, world: &World<'_>) -> Option<C
         Ok(condition) => Some(condition),
         Err(flaws) => {
             for flaw in flaws {
-                let span = within(scope, when, &flaw.span);
+                let span = within(scope, when, flaw.span.as_ref());
                 let code = if flaw.costly { codes::E0602 } else { codes::E0601 };
                 scope.report(code, flaw.message, &span, &flaw.label, flaw.help);
             }
@@ -146,7 +157,7 @@ fn condition(scope: Scope<'_>, when: &At<String>, world: &World<'_>) -> Option<C
 }
 
 /// The place of a part of the text, where the file has it literally; else the place of the whole.
-fn within(scope: Scope<'_>, text: &At<String>, part: &Option<Span>) -> Span {
+fn within(scope: Scope<'_>, text: &At<String>, part: Option<&Span>) -> Span {
     let written = scope.source.slice(&text.span);
     let (Some(part), Some(start)) = (part, written.find(&text.value)) else {
         return text.span.clone();

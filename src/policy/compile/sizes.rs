@@ -18,18 +18,15 @@ type List<'a> = Entry<'a, At<Vec<At<String>>>>;
 pub(super) fn listed(scope: Scope<'_>, entries: &At<Vec<At<String>>>, lists: &[List<'_>]) -> Sizes {
     let mut natives: Vec<Native> = Vec::new();
     for entry in &entries.value {
-        if is_name(&entry.value) {
-            match lists.iter().find(|list| list.name.value == entry.value) {
-                Some(list) => natives.extend(list.raw.value.iter().filter_map(|entry| native(list.scope, entry))),
-                None => {
-                    let help = text::suggestion(&entry.value, lists.iter().map(|list| list.name.value.as_str()))
-                        .unwrap_or_else(|| "define it in [sizes], or write a size: \"1024x1024\"".to_owned());
-                    let message = format!("there is no list of sizes `{}`", entry.value);
-                    scope.error(codes::E0306, message, &entry.span, "not defined", &help);
-                }
-            }
-        } else {
+        if !is_name(&entry.value) {
             natives.extend(native(scope, entry));
+        } else if let Some(list) = lists.iter().find(|list| list.name.value == entry.value) {
+            natives.extend(list.raw.value.iter().filter_map(|entry| native(list.scope, entry)));
+        } else {
+            let help = text::suggestion(&entry.value, lists.iter().map(|list| list.name.value.as_str()))
+                .unwrap_or_else(|| "define it in [sizes], or write a size: \"1024x1024\"".to_owned());
+            let message = format!("there is no list of sizes `{}`", entry.value);
+            scope.error(codes::E0306, message, &entry.span, "not defined", &help);
         }
     }
     if entries.value.is_empty() {

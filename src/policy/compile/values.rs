@@ -36,6 +36,11 @@ impl Scope<'_> {
         self.report(code, message, span, label, Some(help.to_owned()));
     }
 
+    /// Whether a key of the table at `table` was found misspelt or of the wrong type: its absence is no news.
+    pub(super) fn is_excused(self, table: &Span, keys: &[&str]) -> bool {
+        keys.iter().any(|key| self.sink.is_excused(self.source, table.start, key))
+    }
+
     pub(super) fn place(self, span: &Span) -> Place {
         self.source.place(span.start)
     }
@@ -151,6 +156,9 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 /// Scheme, host, port and path prefix with no slash at the end; else what is wrong with it.
 pub(crate) fn base_url(text: &str) -> Result<Arc<str>, &'static str> {
     let url = Url::parse(text).map_err(|_| "not a URL")?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("with a user or password");
+    }
     if !matches!(url.scheme(), "http" | "https") {
         return Err("neither http nor https");
     }
@@ -159,9 +167,6 @@ pub(crate) fn base_url(text: &str) -> Result<Arc<str>, &'static str> {
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err("with a query or fragment");
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("with a user or password");
     }
     Ok(url.as_str().trim_end_matches('/').into())
 }

@@ -12,7 +12,7 @@ use cel::common::ast::{Expr, IdedExpr, LiteralValue, operators as op};
 
 use super::{Condition, DATA_POLICIES, Facts, Reach, World, types};
 use crate::domain::image::Size;
-use crate::domain::request::{MAX_IMAGES, MAX_PROMPT_CHARS, MAX_SIDE, MIN_SIDE};
+use crate::domain::request::{DataPolicy, MAX_IMAGES, MAX_PROMPT_CHARS, MAX_SIDE, MIN_SIDE};
 
 /// The most combinations that are tried.
 const MAX_POINTS: usize = 10_000;
@@ -92,7 +92,9 @@ impl Reads {
             }
             _ => {}
         }
-        types::children(&expression.expr).into_iter().for_each(|child| self.collect(child));
+        for child in types::children(&expression.expr) {
+            self.collect(child);
+        }
     }
 
     /// The combinations to try; `None` when they would not tell, or are too many.
@@ -109,9 +111,13 @@ impl Reads {
             keys: if reads("key") { self.named() } else { one(NOBODY) },
             sizes: self.sizes(field("width"), field("height"), field("pixels")),
             counts: if field("n") { (1..=MAX_IMAGES).collect() } else { vec![1] },
-            lengths: if field("prompt_length") { self.near(1, MAX_PROMPT_CHARS as i64) } else { vec![1] },
+            lengths: if field("prompt_length") {
+                self.near(1, i64::try_from(MAX_PROMPT_CHARS).unwrap_or(i64::MAX))
+            } else {
+                vec![1]
+            },
             seeds: if field("has_seed") { vec![false, true] } else { vec![false] },
-            data_policies: if field("data_policy") { &DATA_POLICIES } else { &DATA_POLICIES[..1] },
+            data_policies: if field("data_policy") { &DATA_POLICIES } else { &[DataPolicy::Any] },
             metadata: self.metadata()?,
         };
         (space.points() <= MAX_POINTS).then_some(space)
@@ -196,7 +202,7 @@ struct Space {
     counts: Vec<u8>,
     lengths: Vec<i64>,
     seeds: Vec<bool>,
-    data_policies: &'static [crate::domain::request::DataPolicy],
+    data_policies: &'static [DataPolicy],
     metadata: Vec<BTreeMap<String, String>>,
 }
 

@@ -145,7 +145,8 @@ impl Checker<'_> {
             }
         };
         if found.is_none() {
-            let help = text::suggestion(&select.field, FIELDS.iter().map(|(name, _)| *name));
+            let names: Vec<String> = FIELDS.iter().map(|(name, _)| format!("request.{name}")).collect();
+            let help = text::suggestion(&format!("request.{}", select.field), names.iter().map(String::as_str));
             return self.flaw(at, format!("`request` has no field `{}`", select.field), "unknown".to_owned(), help);
         }
         if select.test { Some(Type::Bool) } else { found }
