@@ -1,4 +1,12 @@
 //! The real binary, from the outside: what is typed, what is printed, how it ends.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "the functions that tests are made of are tests too, and measure real time"
+)]
 
 #[path = "cli/batch.rs"]
 mod batch;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::exit::Failure;
@@ -17,6 +18,7 @@ use crate::engine::tasks::Tasks;
 use crate::engine::{Engine, Parts};
 use crate::policy::watch::{Cause, OnReload, Pace};
 use crate::policy::{self, CheckReport, Origin, Process, ReloadReport, Snapshot, Snapshots};
+use crate::server::{Bounds, Plane, Server};
 use crate::state::images::StoredImages;
 use crate::state::limits::LocalLimits;
 use crate::state::sqlite::SqliteLedger;
@@ -26,8 +28,11 @@ use crate::transport::HttpTransport;
 /// A running gateway. Its doors close and its purchases end with [`House::shutdown`].
 pub struct House {
     engine: Arc<Engine>,
+    api: Server,
+    admin: Server,
     tasks: Tasks,
     stop: watch::Sender<bool>,
+    grace: Duration,
     notes: Vec<String>,
 }
 
@@ -54,21 +59,45 @@ impl House {
         let snapshots = snapshots(&settings, &telemetry)?;
         let snapshot = snapshots.current();
         safe(&settings, &snapshot)?;
+        let api = bind(settings.server.listen, "API", "--listen").await?;
+        let admin = bind(settings.server.admin, "admin plane", "--admin").await?;
         let ledger = ledger(&settings)?;
-        let recovered = ledger.recovered();
+        let notes = notes(&snapshot, ledger.recovered());
         let engine = Arc::new(Engine::new(Parts {
             snapshots: Arc::clone(&snapshots),
             ledger: Arc::new(ledger),
             images: Arc::new(images(&settings)?),
             limits: Arc::new(LocalLimits::new()),
             transport: Arc::new(HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?),
-            telemetry: Arc::clone(&telemetry),
+            telemetry,
             keep_prompts: settings.log.prompts,
             dice: None,
         }));
-        let house = Self { engine, tasks: Tasks::default(), stop: watch::Sender::new(false), notes: notes(&snapshot, recovered) };
+        let bounds = bounds(&settings);
+        let door = |listener, plane| {
+            Server::start(listener, plane, Arc::clone(&engine), bounds.clone())
+                .map_err(|why| Failure::usage(format!("a door cannot be opened: {why}")))
+        };
+        let (api, admin) = (door(api, Plane::Api)?, door(admin, Plane::Admin)?);
+        let (stop, grace) = (watch::Sender::new(false), bounds.grace);
+        let house = Self { engine, api, admin, tasks: Tasks::default(), stop, grace, notes };
         house.follow(snapshots);
         Ok(house)
+    }
+
+    /// Where the API listens.
+    pub fn api_addr(&self) -> SocketAddr {
+        self.api.address()
+    }
+
+    /// Where the admin plane listens.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// Every plane with its address.
+    pub fn planes(&self) -> Vec<(&'static str, SocketAddr)> {
+        vec![("api", self.api_addr()), ("admin", self.admin_addr())]
     }
 
     /// What an operator should know at the start, a line each.
@@ -91,6 +120,39 @@ impl House {
     /// Reads the policy again.
     pub async fn reload(&self) -> Arc<ReloadReport> {
         self.engine.snapshots().reload(Cause::Asked).await
+    }
+
+    /// Lets no one in any more, finishes what is under way and closes. Purchases outlive their callers: they are waited
+    /// for as well, as long as the doors' grace; what is then left is in doubt in the books.
+    pub async fn shutdown(self) {
+        self.api.stop().await;
+        if tokio::time::timeout(self.grace, self.engine.idle()).await.is_err() {
+            tracing::warn!("purchases are cut off; their money is in doubt");
+        }
+        self.stop.send_replace(true);
+        self.tasks.idle().await;
+        self.admin.stop().await;
+    }
+}
+
+async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|why| {
+        Failure::usage(format!("the {what} cannot listen on {address}: {why}"))
+            .help(format!("choose another address with {flag}; port 0 takes a free one"))
+    })
+}
+
+fn bounds(settings: &Settings) -> Bounds {
+    let server = &settings.server;
+    let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    Bounds {
+        connections: count(server.max_connections),
+        in_flight: count(server.max_in_flight),
+        body_bytes: server.body_limit,
+        body_time: Duration::from_secs(server.read_seconds),
+        grace: Duration::from_secs(server.drain_seconds),
+        public_url: settings.public_url.as_deref().map(Arc::from),
+        ..Bounds::default()
     }
 }
 

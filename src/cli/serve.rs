@@ -43,7 +43,8 @@ pub(crate) fn announce(house: &House, console: Console) -> Result<(), Failure> {
 /// Serves until a signal to stop; a second one does not wait for requests under way.
 pub(crate) async fn attend(house: House, signals: &mut Signals, console: Console) {
     while signals.next().await == Asked::Reload {
-        told(&house.reload().await, console);
+        let report = house.reload().await;
+        told(&report, console);
     }
     console.say("finishing the requests under way; a second signal stops at once");
     tokio::select! {

@@ -24,6 +24,8 @@ use crate::telemetry::log::Look;
 pub struct Settings {
     /// The doors.
     pub server: Server,
+    /// Where callers reach the gateway, for links in answers; the host that they named when none.
+    pub public_url: Option<String>,
     /// The policy: a file or a folder; `policies` when there is one, else the built-in.
     pub policy: Option<PathBuf>,
     /// The folder of the ledger and the images.
@@ -55,7 +57,7 @@ pub struct Server {
     pub max_in_flight: u64,
     /// The longest request body, in bytes.
     pub body_limit: u64,
-    /// From a request's first byte to its last, in seconds.
+    /// From the first byte of a request's body to its last, in seconds.
     pub read_seconds: u64,
     /// How long a shutdown waits for requests under way, in seconds.
     pub drain_seconds: u64,
@@ -89,12 +91,13 @@ impl Default for Settings {
                 listen: local(8080),
                 admin: local(8081),
                 proxy: local(8082),
-                max_connections: 1_024,
-                max_in_flight: 256,
-                body_limit: 1 << 20,
-                read_seconds: 30,
-                drain_seconds: 60,
+                max_connections: 4_096,
+                max_in_flight: 1_024,
+                body_limit: 16 << 20,
+                read_seconds: 300,
+                drain_seconds: 30,
             },
+            public_url: None,
             policy: None,
             data: None,
             ledger: LedgerSettings::default(),
@@ -262,7 +265,7 @@ mod tests {
         let server = settings.server;
         let ports = [server.listen, server.admin, server.proxy].map(|address| address.port());
         assert_eq!(ports, [1, 3, 4]);
-        assert_eq!((server.max_in_flight, server.max_connections), (7, 1_024));
+        assert_eq!((server.max_in_flight, server.max_connections), (7, 4_096));
     }
 
     #[test]

@@ -79,12 +79,6 @@ pub(crate) struct Cost {
 /// One call to a provider.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Attempt {
-    /// The model.
-    #[serde(default)]
-    pub(crate) model: String,
-    /// `ok`, or what went wrong.
-    #[serde(default)]
-    pub(crate) outcome: String,
     /// What it cost.
     #[serde(default, deserialize_with = "money")]
     pub(crate) usd: Money,

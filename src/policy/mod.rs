@@ -31,7 +31,7 @@ pub use files::{Origin, Process};
 pub use fmt::fmt;
 pub use snapshot::{ApiKey, Defaults, Floor, Rule, Snapshot, Tier, Unresolved};
 pub use source::Source;
-pub use watch::{ReloadReport, Snapshots};
+pub use watch::{Cause, OnReload, Pace, ReloadReport, Snapshots};
 
 use crate::transport::Secret;
 
@@ -115,21 +115,5 @@ mod tests {
         let report = check(&[], &Bare, &Overrides::new(), jiff::civil::date(2026, 11, 22));
         assert_eq!(diagnostic::render(&report.diagnostics, false), "");
         println!("{:#?}", report.snapshot.unwrap().off_lines());
-    }
-}
-
-/// The policy in force; replaced whole by a reload.
-#[derive(Debug)]
-pub struct Snapshots(arc_swap::ArcSwap<Snapshot>);
-
-impl Snapshots {
-    /// Begins with this one.
-    pub fn new(snapshot: Snapshot) -> Self {
-        Self(arc_swap::ArcSwap::from_pointee(snapshot))
-    }
-
-    /// The policy in force.
-    pub fn current(&self) -> Arc<Snapshot> {
-        self.0.load_full()
     }
 }

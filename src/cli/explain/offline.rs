@@ -13,6 +13,7 @@ use super::super::house;
 use crate::domain::plan::explain::explain;
 use crate::domain::plan::{Gate, ModelView, View, plan as planned};
 use crate::domain::quality::{Posterior, Prior};
+use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
 use crate::policy::{self, Overrides, Process, Severity, Snapshot};
 use crate::server;
@@ -24,13 +25,20 @@ const NO_PRIOR: Prior = Prior { mean: 0.5, weight: 2.0 };
 pub(super) fn plan(body: &Body, path: Option<&Path>) -> Result<Value, Failure> {
     let snapshot = snapshot(path)?;
     let text = Value::Object(body.clone()).to_string();
-    let (ask, warnings) = server::read_ask(text.as_bytes()).map_err(Failure::usage)?;
+    let (ask, warnings) = server::read_ask(text.as_bytes()).map_err(|refusal| wrong(&refusal))?;
     let request = snapshot.resolve(ask, "").map_err(|wrong| Failure::usage(format!("{} (at {})", wrong.detail, wrong.pointer)))?;
     let view = view(&snapshot, &request);
     let planned = planned(&request, &snapshot.catalog, &view, house::today());
     let explained = explain(&planned, &request, &snapshot.catalog, &view);
     let answer = server::plan_answer(&explained, &snapshot.digest, &warnings);
     serde_json::from_str(&answer).map_err(|why| Failure::usage(format!("the plan cannot be read: {why}")))
+}
+
+fn wrong(refusal: &Refusal) -> Failure {
+    match refusal {
+        Refusal::InvalidRequest { pointer, detail } => Failure::usage(format!("{detail} (at {pointer})")),
+        other => Failure::usage(other.code()),
+    }
 }
 
 fn snapshot(path: Option<&Path>) -> Result<Snapshot, Failure> {

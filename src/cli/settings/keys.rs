@@ -41,6 +41,7 @@ const KEYS: &[(&str, &str, Kind)] = &[
     ("server", "max_connections", Kind::Whole(1..=1_000_000, |s| &mut s.server.max_connections)),
     ("server", "max_in_flight", Kind::Whole(1..=1_000_000, |s| &mut s.server.max_in_flight)),
     ("server", "proxy", Kind::Address(|s| &mut s.server.proxy)),
+    ("server", "public_url", Kind::Text(|s| &mut s.public_url)),
     ("server", "read_seconds", Kind::Whole(1..=3_600, |s| &mut s.server.read_seconds)),
     ("state", "url", Kind::Text(|s| &mut s.state_url)),
 ];
