@@ -29,7 +29,7 @@ const ROOMS: [&str; 10] =
 const APART: &str = "sandbox";
 /// The longest file, without its tests.
 const FILE_LINES: usize = 400;
-/// The longest function, signature and braces included.
+/// The longest function, in lines between its braces, as clippy counts them too.
 const FUNCTION_LINES: usize = 60;
 
 /// The crates that a pure room may name: values and formats, nothing that waits, opens or draws lots.
@@ -76,7 +76,7 @@ const KEPT: [(&str, &[&str], &str); 14] = [
     ("prometheus", &["telemetry"], "tell `Telemetry` what happened; it knows the metrics"),
     (
         "reqwest",
-        &["transport"],
+        &["transport", "cli"],
         "send through `transport`, which guards addresses and knows what may have been charged",
     ),
     ("redis", &["state"], "use a port of `state`"),

@@ -90,7 +90,7 @@ fn a_second_name_of_a_metric_is_found() {
 
 #[test]
 fn what_is_too_long_is_found() {
-    let body = |lines: usize| format!("//! A.\nfn long() {{\n{}}}\n", "    step();\n".repeat(lines - 2));
+    let body = |lines: usize| format!("//! A.\nfn long() {{\n{}}}\n", "    step();\n".repeat(lines));
     assert_eq!(found(sizes, "src/domain/a.rs", &body(FUNCTION_LINES)), []);
     assert_eq!(found(sizes, "src/domain/a.rs", &body(FUNCTION_LINES + 1)), [2]);
     let rows = "const A: u8 = 1;\n".repeat(FILE_LINES);
@@ -152,20 +152,22 @@ fn tests_are_not_code() {
 }
 
 #[test]
-fn functions_are_measured_from_fn_to_brace() {
+fn functions_are_measured_between_their_braces() {
     let text = "
         trait T { fn without_body(&self, of: [u8; 4]); }
         fn outer<F: Fn(fn(u8))>(of: [u8; 4]) -> u8
         where
             F: Copy,
         {
+            // One.
             if true { 1 } else { 2 }
         }
+        fn flat() {}
     ";
     let functions = Source::new("src/domain/a.rs", text).functions();
     let seen: Vec<_> =
         functions.iter().map(|function| (function.name.as_str(), function.line, function.lines)).collect();
-    assert_eq!(seen, [("outer", 3, 6)]);
+    assert_eq!(seen, [("outer", 3, 2), ("flat", 10, 0)]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(crate) struct Function {
     pub(crate) name: String,
     /// The line of its `fn`.
     pub(crate) line: usize,
-    /// From that line to its closing brace.
+    /// Lines between its braces.
     pub(crate) lines: usize,
 }
 
@@ -98,13 +98,9 @@ impl Source {
             (&self.code[word.clone()] == "fn").then(|| (word.start, next.clone()))
         });
         let function = |(at, name): (usize, Range<usize>)| {
-            let end = item_end(&self.code, name.end)?;
-            let line = self.line(at);
-            (self.code[..end].ends_with('}')).then(|| Function {
-                name: self.code[name].to_owned(),
-                line,
-                lines: self.line(end - 1) - line + 1,
-            })
+            let body = body(&self.code, name.end)?;
+            let lines = self.line(body.end - 1).saturating_sub(self.line(body.start) + 1);
+            Some(Function { name: self.code[name].to_owned(), line: self.line(at), lines })
         };
         named.filter_map(function).collect()
     }
@@ -248,15 +244,27 @@ fn test_items(code: &str) -> Vec<Range<usize>> {
 
 /// Where the item ends that begins here: behind its body's brace, or its semicolon.
 fn item_end(code: &str, from: usize) -> Option<usize> {
+    item(code, from).map(|(_, end)| end)
+}
+
+/// The body of the item that begins here, braces included; `None` when it has none.
+fn body(code: &str, from: usize) -> Option<Range<usize>> {
+    item(code, from).and_then(|(body, end)| Some(body?..end))
+}
+
+/// Of the item that begins here: its body's opening brace, and its end.
+fn item(code: &str, from: usize) -> Option<(Option<usize>, usize)> {
     let mut depth = 0_usize;
+    let mut body = None;
     for (at, c) in code[from..].char_indices() {
         match c {
+            '{' if depth == 0 => (depth, body) = (1, Some(from + at)),
             '(' | '[' | '{' => depth += 1,
             ')' | ']' | '}' => depth = depth.checked_sub(1)?,
             _ => {}
         }
         if depth == 0 && matches!(c, ';' | '}') {
-            return Some(from + at + 1);
+            return Some((body, from + at + 1));
         }
     }
     None
