@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,10 +28,13 @@ fn cpu(thread: &str) -> Duration {
     Duration::from_nanos(named.map(|task| nanos(&task)).sum())
 }
 
-async fn pairs(ledger: Arc<SqliteLedger>, writer: usize, until: Instant) -> u32 {
+/// Ids grow with time, as those of version 7 do.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+async fn pairs(ledger: Arc<SqliteLedger>, until: Instant) -> u32 {
     let mut pairs = 0;
     while Instant::now() < until {
-        let id = format!("gen_01941f29-7c00-7000-8000-{writer:04x}{pairs:08x}");
+        let id = format!("gen_01941f29-7c00-7000-8000-{:012x}", NEXT.fetch_add(1, Ordering::Relaxed));
         let mut opened = opening(&id, vec![attempt(0, "stability/sd3.5-medium", 35_000)]);
         opened.metadata.clear();
         ledger.open(opened).await.unwrap();
@@ -50,8 +54,8 @@ async fn of_the_ledger() {
             let ledger = Arc::new(place.sqlite());
             let (before, start) = (cpu("ledger-writer"), Instant::now());
             let mut tasks = JoinSet::new();
-            for writer in 0..writers {
-                tasks.spawn(pairs(Arc::clone(&ledger), writer, start + Duration::from_secs(3)));
+            for _ in 0..writers {
+                tasks.spawn(pairs(Arc::clone(&ledger), start + Duration::from_secs(3)));
             }
             let done: u32 = tasks.join_all().await.into_iter().sum();
             let took = start.elapsed().as_secs_f64();
