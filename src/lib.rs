@@ -1,4 +1,5 @@
 //! Tollgate.
+pub mod cli;
 pub mod domain;
 pub mod engine;
 pub mod policy;

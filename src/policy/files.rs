@@ -57,7 +57,7 @@ pub fn read(origin: &Origin) -> Result<Vec<Arc<Source>>, Vec<Diagnostic>> {
 }
 
 /// The file itself, or the folder's `*.toml` by name; hidden files are an editor's or Kubernetes' own.
-pub(super) fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
     if !path.metadata()?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }

@@ -34,6 +34,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::domain::plan::explain::Explained;
+use crate::domain::refusal::Refusal;
+use crate::domain::request::Ask;
 use crate::engine::Engine;
 
 use door::Door;
@@ -115,4 +118,14 @@ impl Server {
         // The accepting task neither panics nor is cancelled; there is nothing to learn from its end.
         let _ = self.accepting.await;
     }
+}
+
+/// A body of `/generate` or `/plan` as the API reads it, with its warnings, for a plan without a gateway.
+pub(crate) fn read_ask(body: &[u8]) -> Result<(Ask, Vec<String>), Refusal> {
+    wire::ask::parse(body).map(|parsed| (parsed.ask, parsed.warnings))
+}
+
+/// The answer of `/plan`, for a plan without a gateway.
+pub(crate) fn plan_answer(explained: &Explained, policy: &str, warnings: &[String]) -> String {
+    wire::plan::text(explained, policy, warnings)
 }

@@ -1,0 +1,242 @@
+//! The wiring: settings and a policy into rooms that serve.
+//!
+//! Why it exists: `serve`, `demo` and tests open the same house; what it takes to be safe to open is decided here once.
+//! What it refuses to know: signals, terminals, flags.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::exit::Failure;
+use super::settings::Settings;
+use crate::domain::catalog::Model;
+use crate::engine::tasks::Tasks;
+use crate::engine::{Engine, Parts};
+use crate::policy::watch::{Cause, OnReload, Pace};
+use crate::policy::{self, CheckReport, Origin, Process, ReloadReport, Snapshot, Snapshots};
+use crate::server::{Bounds, Plane, Server};
+use crate::state::images::StoredImages;
+use crate::state::limits::LocalLimits;
+use crate::state::sqlite::SqliteLedger;
+use crate::telemetry::{Telemetry, clock};
+use crate::transport::HttpTransport;
+
+/// A running gateway. Its doors close and its purchases end with [`House::shutdown`].
+pub struct House {
+    engine: Arc<Engine>,
+    api: Server,
+    admin: Server,
+    tasks: Tasks,
+    stop: watch::Sender<bool>,
+    grace: Duration,
+    notes: Vec<String>,
+}
+
+/// Counts reloads and puts them into the log.
+struct Reloads(Arc<Telemetry>);
+
+impl OnReload for Reloads {
+    fn reloaded(&self, report: &ReloadReport) {
+        self.0.policy_reload(report.ok, &report.digest);
+        if report.ok {
+            tracing::info!(policy = &*report.digest, "the policy was reloaded");
+        } else {
+            tracing::error!(policy = &*report.digest, diagnostics = %report.diagnostics, "the policy was not reloaded");
+        }
+    }
+}
+
+impl House {
+    /// Opens every room and every door. Refuses what would be unsafe or useless: an open gateway without keys, a policy
+    /// with errors, a policy that can buy nothing.
+    pub async fn open(settings: Settings) -> Result<Self, Failure> {
+        let telemetry = Telemetry::new(settings.log.prompts)
+            .map_err(|why| Failure::usage(format!("the metrics cannot be made: {why}")))?;
+        let snapshots = snapshots(&settings, &telemetry)?;
+        let snapshot = snapshots.current();
+        safe(&settings, &snapshot)?;
+        let api = bind(settings.server.listen, "API", "--listen").await?;
+        let admin = bind(settings.server.admin, "admin plane", "--admin").await?;
+        let ledger = ledger(&settings)?;
+        let notes = notes(&snapshot, ledger.recovered());
+        let engine = Arc::new(Engine::new(Parts {
+            snapshots: Arc::clone(&snapshots),
+            ledger: Arc::new(ledger),
+            images: Arc::new(images(&settings)?),
+            limits: Arc::new(LocalLimits::new()),
+            transport: Arc::new(HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?),
+            telemetry,
+            keep_prompts: settings.log.prompts,
+            dice: None,
+        }));
+        let bounds = bounds(&settings);
+        let door = |listener, plane| {
+            Server::start(listener, plane, Arc::clone(&engine), bounds.clone())
+                .map_err(|why| Failure::usage(format!("a door cannot be opened: {why}")))
+        };
+        let (api, admin) = (door(api, Plane::Api)?, door(admin, Plane::Admin)?);
+        let (stop, grace) = (watch::Sender::new(false), bounds.grace);
+        let house = Self { engine, api, admin, tasks: Tasks::default(), stop, grace, notes };
+        house.follow(snapshots);
+        Ok(house)
+    }
+
+    /// Where the API listens.
+    pub fn api_addr(&self) -> SocketAddr {
+        self.api.address()
+    }
+
+    /// Where the admin plane listens.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    /// Every plane with its address.
+    pub fn planes(&self) -> Vec<(&'static str, SocketAddr)> {
+        vec![("api", self.api_addr()), ("admin", self.admin_addr())]
+    }
+
+    /// What an operator should know at the start, a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Reloads the policy while its files change.
+    fn follow(&self, snapshots: Arc<Snapshots>) {
+        let mut stop = self.stop.subscribe();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = snapshots.watch(Pace::default()) => {}
+                // An error means that the house is gone, which is a stop too.
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+        });
+    }
+
+    /// Reads the policy again.
+    pub async fn reload(&self) -> Arc<ReloadReport> {
+        self.engine.snapshots().reload(Cause::Asked).await
+    }
+
+    /// Lets no one in any more, finishes what is under way and closes. Purchases outlive their callers: they are waited
+    /// for as well, as long as the doors' grace; what is then left is in doubt in the books.
+    pub async fn shutdown(self) {
+        self.api.stop().await;
+        if tokio::time::timeout(self.grace, self.engine.idle()).await.is_err() {
+            tracing::warn!("purchases are cut off; their money is in doubt");
+        }
+        self.stop.send_replace(true);
+        self.tasks.idle().await;
+        self.admin.stop().await;
+    }
+}
+
+async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|why| {
+        Failure::usage(format!("the {what} cannot listen on {address}: {why}"))
+            .help(format!("choose another address with {flag}; port 0 takes a free one"))
+    })
+}
+
+fn bounds(settings: &Settings) -> Bounds {
+    let server = &settings.server;
+    let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    Bounds {
+        connections: count(server.max_connections),
+        in_flight: count(server.max_in_flight),
+        body_bytes: server.body_limit,
+        body_time: Duration::from_secs(server.read_seconds),
+        grace: Duration::from_secs(server.drain_seconds),
+        public_url: settings.public_url.as_deref().map(Arc::from),
+        ..Bounds::default()
+    }
+}
+
+/// The policy, hot; its counterpart in the metrics begins here.
+fn snapshots(settings: &Settings, telemetry: &Arc<Telemetry>) -> Result<Arc<Snapshots>, Failure> {
+    let loaded = Snapshots::load(policy::watch::Settings {
+        origin: Origin::of(&paths(settings.policy.as_deref())),
+        env: Arc::new(Process),
+        overrides: settings.providers.clone(),
+        clock: Arc::new(clock::now),
+        hook: Arc::new(Reloads(Arc::clone(telemetry))),
+    });
+    let snapshots = loaded.map_err(|diagnostics| {
+        let text = policy::diagnostic::render(&diagnostics, false);
+        Failure::usage(format!("the policy has mistakes\n\n{text}")).help("`tollgate policy check` finds them without a start")
+    })?;
+    let snapshot = snapshots.current();
+    let catalog = &snapshot.catalog;
+    let name = |model: &Model| catalog.provider(model.provider).map(|provider| provider.name.clone());
+    let models: Vec<_> = catalog.models.iter().filter_map(|model| Some((name(model)?, &*model.id))).collect();
+    telemetry.expect(models.iter().map(|(provider, id)| (&**provider, *id)));
+    telemetry.policy_in_force(&snapshot.digest);
+    Ok(snapshots)
+}
+
+fn safe(settings: &Settings, snapshot: &Snapshot) -> Result<(), Failure> {
+    if let Some(failure) = exposed(settings, snapshot) {
+        return Err(failure);
+    }
+    if snapshot.is_empty_handed() {
+        let lines: Vec<_> = snapshot.off_lines().into_iter().map(|line| format!("  {line}")).collect();
+        return Err(Failure::usage(format!("no provider is on, so nothing could be bought\n{}", lines.join("\n")))
+            .help("set a provider's key and start again")
+            .help("or try `tollgate demo`, which simulates every provider and needs no key"));
+    }
+    Ok(())
+}
+
+fn ledger(settings: &Settings) -> Result<SqliteLedger, Failure> {
+    let data = settings.data();
+    std::fs::create_dir_all(data).map_err(|why| {
+        Failure::usage(format!("the data folder {} cannot be made: {why}", data.display())).help("choose another with --data")
+    })?;
+    SqliteLedger::open(data.join("tollgate.db"), settings.ledger.durability).map_err(|fault| {
+        Failure::usage(format!("{fault}"))
+            .help("one gateway writes a data folder: stop the other one, or choose another folder with --data")
+    })
+}
+
+fn images(settings: &Settings) -> Result<StoredImages, Failure> {
+    StoredImages::open_with(&settings.images(), settings.ledger.durability)
+        .map_err(|fault| Failure::usage(fault.to_string()).help("name a folder or s3://BUCKET in images.url"))
+}
+
+/// What an operator should know at the start.
+fn notes(snapshot: &Snapshot, recovered: u64) -> Vec<String> {
+    let mut notes = snapshot.off_lines();
+    if recovered > 0 {
+        notes.push(format!("{recovered} calls were under way when the last process died; their money is in doubt"));
+    }
+    notes
+}
+
+/// Today, in UTC: the day by which prices hold.
+pub(crate) fn today() -> jiff::civil::Date {
+    clock::now().to_zoned(jiff::tz::TimeZone::UTC).date()
+}
+
+/// The policy's files and folders: the named path, `policies` in the working folder, or none for the built-in.
+pub(crate) fn paths(named: Option<&Path>) -> Vec<PathBuf> {
+    let here = Path::new("policies");
+    named.or_else(|| here.is_dir().then_some(here)).map(Path::to_owned).into_iter().collect()
+}
+
+/// Checks the policy of these settings.
+pub(crate) fn check_policy(settings: &Settings) -> CheckReport {
+    policy::check(&paths(settings.policy.as_deref()), &Process, &settings.providers, today())
+}
+
+/// Why these settings and this policy would let anyone on the network spend money, if they would.
+pub(crate) fn exposed(settings: &Settings, snapshot: &Snapshot) -> Option<Failure> {
+    let open = settings.server.listen;
+    (!open.ip().is_loopback() && snapshot.keys.is_empty()).then(|| {
+        Failure::usage(format!("{open} is reachable from other machines, and the policy has no API key"))
+            .help("`tollgate key new NAME` makes a key and its row for the policy; or listen on 127.0.0.1")
+    })
+}
