@@ -51,11 +51,7 @@ impl Console {
     pub(crate) fn of_process(json: bool) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        Self {
-            json,
-            out_styled: wanted && stdout().is_terminal(),
-            err_styled: wanted && stderr().is_terminal(),
-        }
+        Self { json, out_styled: wanted && stdout().is_terminal(), err_styled: wanted && stderr().is_terminal() }
     }
 
     /// Without any style.

@@ -54,7 +54,10 @@ fn summary(report: &policy::CheckReport, errors: usize, warnings: usize, console
     let found: Vec<_> = some(errors, "error").into_iter().chain(some(warnings, "warning")).collect();
     let found = found.join(" and ");
     match &report.snapshot {
-        None => format!("{} {found}; the policy would not be applied", Style::Red.paint("error:", console.styles_messages())),
+        None => format!(
+            "{} {found}; the policy would not be applied",
+            Style::Red.paint("error:", console.styles_messages())
+        ),
         Some(snapshot) => {
             let catalog = &snapshot.catalog;
             let found = if found.is_empty() { String::new() } else { format!(", {found}") };

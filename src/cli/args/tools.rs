@@ -91,27 +91,23 @@ Examples:
 /// `tollgate ledger spend`.
 #[derive(Args, Debug)]
 pub(crate) struct SpendArgs {
-    /// What to sum by
-    #[arg(long, value_name = "GROUP", default_value = "model")]
+    /// What to sum by; days are UTC's
+    #[arg(long, value_name = "model|task|day|key", default_value = "model", hide_possible_values = true)]
     pub(crate) by: SpendGroup,
     /// How far back: a number with m, h, d or w for minutes, hours, days or weeks
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = span)]
     pub(crate) since: Duration,
     /// Folder of the ledger
-    #[arg(long, value_name = "DIR", default_value = "data", env = "TOLLGATE_DATA__DIR")]
+    #[arg(long, value_name = "DIR", default_value = "data", env = "TOLLGATE_DATA__DIR", hide_env_values = true)]
     pub(crate) data: PathBuf,
 }
 
 /// `--by`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum SpendGroup {
-    /// By model
     Model,
-    /// By task
     Task,
-    /// By UTC day
     Day,
-    /// By API key
     Key,
 }
 
@@ -121,7 +117,7 @@ pub(crate) struct ShowArgs {
     /// The generation's id, gen_…
     pub(crate) id: String,
     /// Folder of the ledger
-    #[arg(long, value_name = "DIR", default_value = "data", env = "TOLLGATE_DATA__DIR")]
+    #[arg(long, value_name = "DIR", default_value = "data", env = "TOLLGATE_DATA__DIR", hide_env_values = true)]
     pub(crate) data: PathBuf,
 }
 

@@ -163,12 +163,7 @@ fn refused(batch: &Batch<'_>, job: &Job<'_>, trouble: Trouble) -> Result<Ended, 
         exit => Ended::Failed(exit, sentence.clone()),
     };
     let status = if matches!(ended, Ended::Doubtful(_)) { Status::Ambiguous } else { Status::Failed };
-    let end = End {
-        cost_usd: Some(Usd(paid)),
-        ambiguous_usd: doubt.map(Usd),
-        error: Some(sentence),
-        ..End::default()
-    };
+    let end = End { cost_usd: Some(Usd(paid)), ambiguous_usd: doubt.map(Usd), error: Some(sentence), ..End::default() };
     record(batch, job, status, end)?;
     Ok(ended)
 }
