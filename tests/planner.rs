@@ -32,7 +32,11 @@ fn two() -> Catalog {
 fn the_cheapest_per_accepted_image_wins() {
     let market = two();
     assert_eq!(best(&market, &planned(&market, &request(1024, 0.3))), Some("acme/cheap"));
-    assert_eq!(best(&market, &planned(&market, &request(1024, 0.7))), Some("acme/dear"), "the floor drops the cheap one");
+    assert_eq!(
+        best(&market, &planned(&market, &request(1024, 0.7))),
+        Some("acme/dear"),
+        "the floor drops the cheap one"
+    );
     // A specialist at 2.17 times the price wins exactly while its acceptance is more than 2.17 times as high.
     for (price, winner) in [(21_700, "acme/special"), (21_900, "acme/general")] {
         let market = catalog(vec![generator("acme/general", 10_000, 0.28), generator("acme/special", price, 0.61)]);
@@ -59,7 +63,11 @@ fn every_filter_names_its_reason() {
         (|_| {}, |r| r.terms.max_cost = Some(cap(59_999)), Reason::MaxCost),
         (|_| {}, |r| r.ask.data_policy = DataPolicy::OnPrem, Reason::DataPolicy),
         (|_| {}, |r| r.pinned = Some(ModelIx(7)), Reason::NotPinned),
-        (|_| {}, |r| r.terms.never = Some(Term { value: vec![ModelIx(0)], source: Source::Request }), Reason::NotAllowed),
+        (
+            |_| {},
+            |r| r.terms.never = Some(Term { value: vec![ModelIx(0)], source: Source::Request }),
+            Reason::NotAllowed,
+        ),
         (|_| {}, |r| r.terms.only = Some(Term { value: vec![], source: Source::Request }), Reason::NotAllowed),
         (|_| {}, |r| r.ask.size = Size::new(4096, 128), Reason::Size),
         (|_| {}, |r| (r.ask.strict, r.ask.size) = (true, Size::new(512, 512)), Reason::Strict),
@@ -147,7 +155,8 @@ fn n_images_are_as_many_calls_as_the_model_needs() {
     let market = catalog(vec![batch]);
     let mut request = request(1024, 0.3);
     request.ask.n = 6;
-    let of = |request: &GenerationRequest| planned(&market, request).best().map(|c| (c.calls, c.quote.expected.micros()));
+    let of =
+        |request: &GenerationRequest| planned(&market, request).best().map(|c| (c.calls, c.quote.expected.micros()));
     assert_eq!(of(&request), Some((2, 60_000)));
     request.ask.seed = Some(7);
     assert_eq!(of(&request), Some((6, 60_000)), "a seed names one image");

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::{fs, io};
 
 use jiff::civil::{Date, date};
-use tollgate::domain::catalog::TaskIx;
+use tollgate::domain::catalog::{Model, TaskIx};
 use tollgate::domain::image::Size;
 use tollgate::domain::money::Money;
-use tollgate::domain::quality::Posterior;
-use tollgate::domain::request::{Ask, ModelChoice, Prompt, Quality};
+use tollgate::domain::plan::{Gate, ModelView, Planned, View, plan};
+use tollgate::domain::quality::{Posterior, Prior};
+use tollgate::domain::quote::per_tokens;
+use tollgate::domain::request::{Ask, GenerationRequest, ModelChoice, Prompt, Quality};
 use tollgate::domain::rule::{Share, Source};
 use tollgate::policy::{self, Diagnostic, Env, Overrides, Severity, Snapshot, diagnostic};
 
@@ -183,6 +185,85 @@ fn overrides_point_providers_elsewhere() {
     }
     assert_eq!(snapshot.digest, shipped().digest, "the settings are no part of the policy");
     assert_eq!(snapshot.endpoints.len(), snapshot.catalog.providers.len());
+}
+
+/// The plan of a request when nothing was measured yet: what `/plan` would answer on the first day.
+fn planned(snapshot: &Snapshot, ask: Ask) -> (GenerationRequest, Planned) {
+    let request = snapshot.resolve(ask, "").unwrap();
+    let task = usize::from(request.task.0);
+    let seen = |model: &Model| {
+        let prior = model.priors.get(task).copied().unwrap_or(Prior { mean: 0.5, weight: 1.0 });
+        ModelView { gate: Gate::Open, latency: model.latency, accept: Posterior::new(prior, 0.0, 0.0) }
+    };
+    let view = View { models: snapshot.catalog.models.iter().map(seen).collect() };
+    let plan = plan(&request, &snapshot.catalog, &view, TODAY);
+    (request, plan)
+}
+
+#[test]
+fn a_sword_on_a_table_is_cheap_with_any_one_key() {
+    struct Only(&'static str);
+    impl Env for Only {
+        fn var(&self, name: &str) -> Option<String> {
+            (name == self.0).then(|| "a-key".to_owned())
+        }
+        fn read(&self, _: &str) -> io::Result<String> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+    for key in ["STABILITY_API_KEY", "GEMINI_API_KEY", "IDEOGRAM_API_KEY", "OPENAI_API_KEY"] {
+        let snapshot = policy::check(&[], &Only(key), &Overrides::new(), TODAY).snapshot.unwrap();
+        let mut sword = ask("studio photo of sword on table, cinematic lighting");
+        sword.size = Size::new(512, 512);
+        let (request, plan) = planned(&snapshot, sword);
+        let best = plan.best().unwrap_or_else(|| panic!("{key}: no plan"));
+        assert!(best.quote.expected <= Money::from_micros(40_000), "{key}: {}", best.quote.expected);
+        assert_eq!(&*snapshot.catalog.task(request.task).unwrap().name, "concept");
+    }
+}
+
+/// The first day of a studio with every key: letters go to a model that can write, at a fraction of the best price.
+#[test]
+fn letters_go_where_they_are_read() {
+    let snapshot = shipped();
+    let best = |prompt: &str, quality: &str| {
+        let mut ask = ask(prompt);
+        ask.quality = Some(Quality::Tier(quality.to_owned()));
+        let (_, plan) = planned(&snapshot, ask);
+        let best = plan.best().unwrap();
+        (snapshot.catalog.model(best.model).unwrap().id.to_string(), best.accept.lower(), best.quote.expected)
+    };
+    for tier in ["draft", "standard", "hero"] {
+        let (model, bound, cost) = best("a poster with the words \"BLUE HOUR\"", tier);
+        assert!(bound >= snapshot.tier(tier).unwrap().quality, "{tier}: {model}");
+        assert!(!model.starts_with("stability/"), "{tier}: {model}");
+        assert!(cost < Money::from_micros(70_000), "{tier}: {model} at {cost}");
+    }
+}
+
+/// What is reserved covers what token-billed pictures cost: the list price of a picture is no less than its tokens.
+#[test]
+fn token_prices_cover_the_tokens() {
+    let snapshot = shipped();
+    for (id, size, tokens) in [
+        ("openai/gpt-image-2-low", (1024, 1024), 196),
+        ("openai/gpt-image-2-medium", (1024, 1024), 1_756),
+        ("openai/gpt-image-2-high", (1024, 1024), 7_024),
+        ("openai/gpt-image-2.5-flare-medium", (1024, 1024), 439),
+        ("openai/gpt-image-2.6-flare-low", (1536, 1024), 664),
+        ("openai/gpt-image-2.6-flare-high", (1024, 1024), 1_756),
+        ("openai/gpt-image-2.6-flare-high", (1536, 1024), 1_353),
+        ("openai/gpt-image-1.5-medium", (1024, 1024), 1_056),
+        ("google/gemini-nano-banana-2.1", (1024, 1024), 1_120),
+        ("google/gemini-3-pro-image", (2048, 2048), 1_120),
+        ("google/gemini-3-pro-image", (4096, 4096), 2_000),
+    ] {
+        let (_, model) = snapshot.catalog.find_model(id).unwrap();
+        let price = model.price(Size::new(size.0, size.1), TODAY).unwrap().usd;
+        let cost = per_tokens(model.tokens.unwrap().image_out, tokens);
+        assert!(cost <= price, "{id} at {size:?}: {cost} of {price}");
+        assert!(price <= cost.scaled_up(3, 2), "{id} at {size:?}: {price} is far from {cost}");
+    }
 }
 
 /// Every tier can be met for every task by two models of the shipped policy at least.

@@ -188,7 +188,8 @@ impl Run<'_> {
         unit: &Unit,
         outcome: Outcome,
     ) -> (Bill, Result<Vec<Bought>, Fault>) {
-        let latency = outcome.took;
+        // In whole microseconds, as the books keep it.
+        let latency = Duration::from_micros(u64::try_from(outcome.took.as_micros()).unwrap_or(u64::MAX));
         let (cost, basis, pictures) = match outcome.result {
             Ok((raw, usage)) => {
                 let (cost, basis) = self.cost(ix, model, unit, &raw, usage, latency);

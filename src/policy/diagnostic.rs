@@ -2,7 +2,7 @@
 //!
 //! Why it exists: operators know rustc's shape of an error (`--> file:line:column`, labels, help); machines get the same
 //! facts as JSON. What it refuses to know: which mistakes exist (`compile/*` names them).
-//! To add one: a code in [`codes`], a call of [`Sink::report`] where the mistake is found, a file in `tests/policies/`.
+//! To add one: a code in [`codes`], a call of `Sink::report` where the mistake is found, a file in `tests/policies/`.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -77,6 +77,15 @@ impl Diagnostic {
     #[must_use]
     pub fn help(mut self, text: impl Into<String>) -> Self {
         self.help = Some(text.into());
+        self
+    }
+
+    /// The same finding in a file of that name, for texts that were checked before anyone asked where they are from.
+    #[must_use]
+    pub fn in_file(mut self, name: &str) -> Self {
+        for label in &mut self.labels {
+            label.source = Source::new(name, label.source.text());
+        }
         self
     }
 

@@ -98,7 +98,8 @@ fn order(path: &[&str]) -> Option<&'static [&'static str]> {
     })
 }
 
-/// The file in canonical order and spacing. Fails where the text is not TOML.
+/// The file in canonical order and spacing. Fails where the text is not TOML; [`Diagnostic::in_file`] then names the
+/// file.
 pub fn fmt(text: &str) -> Result<String, Diagnostic> {
     let text = text.replace("\r\n", "\n");
     let mut document: DocumentMut = text.parse().map_err(|error: TomlError| {

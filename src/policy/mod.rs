@@ -31,7 +31,7 @@ pub use files::{Origin, Process};
 pub use fmt::fmt;
 pub use snapshot::{ApiKey, Defaults, Floor, Rule, Snapshot, Tier, Unresolved};
 pub use source::Source;
-pub use watch::{Cause, OnReload, Pace, ReloadReport, Snapshots};
+pub use watch::{ReloadReport, Snapshots};
 
 use crate::transport::Secret;
 
@@ -92,28 +92,4 @@ pub fn check(paths: &[PathBuf], env: &dyn Env, overrides: &Overrides, today: Dat
 /// The JSON Schema of a policy file, for editors.
 pub fn schema() -> serde_json::Value {
     raw::schema()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Bare;
-
-    impl Env for Bare {
-        fn var(&self, _: &str) -> Option<String> {
-            None
-        }
-
-        fn read(&self, path: &str) -> io::Result<String> {
-            Err(io::Error::other(path.to_owned()))
-        }
-    }
-
-    #[test]
-    fn the_shipped_policy_is_clean() {
-        let report = check(&[], &Bare, &Overrides::new(), jiff::civil::date(2026, 11, 22));
-        assert_eq!(diagnostic::render(&report.diagnostics, false), "");
-        println!("{:#?}", report.snapshot.unwrap().off_lines());
-    }
 }

@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::breaker::State;
 use crate::domain::money::Money;
 use instruments::{Instruments, Level};
 use labels::{Names, OTHER};
@@ -174,16 +173,11 @@ impl Telemetry {
         self.instruments.gauge(Metric::PolicyLastReload, &[]).set(1);
     }
 
-    /// A provider's breaker.
-    pub fn breaker(&self, provider: &str, state: State) {
+    /// A provider's breaker: `closed`, `half_open` or `open`.
+    pub fn breaker(&self, provider: &str, state: &'static str) {
         let provider = self.provider(provider);
-        let is = [
-            ("closed", matches!(state, State::Closed)),
-            ("half_open", matches!(state, State::HalfOpen)),
-            ("open", matches!(state, State::Open(_))),
-        ];
-        for (name, holds) in is {
-            self.instruments.gauge(Metric::CircuitState, &[provider, name]).set(holds.into());
+        for name in ["closed", "half_open", "open"] {
+            self.instruments.gauge(Metric::CircuitState, &[provider, name]).set((name == state).into());
         }
     }
 

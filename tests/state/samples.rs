@@ -45,6 +45,7 @@ pub(crate) fn opening(id: &str, attempts: Vec<Attempt>) -> Opening {
         expected_cost: Money::from_micros(35_000),
         expected_accept: 0.71,
         reserved: attempts.iter().map(|a| a.held).sum(),
+        claim: None,
         attempts,
     }
 }
@@ -58,6 +59,7 @@ pub(crate) fn closing(id: &str, attempts: Vec<Attempt>) -> Closing {
         model: attempts.last().map_or_else(|| Arc::from("p/m"), |last| last.model.clone()),
         latency: Duration::from_secs(5),
         images: if made { vec![format!("{}.png", "cd".repeat(32))] } else { Vec::new() },
+        answer: None,
         attempts,
     }
 }

@@ -36,7 +36,7 @@ fn provider(entry: &Entry<'_, raw::Provider>, world: &World<'_>) -> (Provider, O
         base_url: address.unwrap_or_default(),
         off: why.into_iter().flatten().next(),
         local: raw.local || dialect == Dialect::Local,
-        only_on_prem: false,
+        only_on_prem: raw.only_on_prem,
         limits: limits::limits(*scope, &raw.limits),
         options: raw.options.clone(),
         place: scope.place(&name.span),

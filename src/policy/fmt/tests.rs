@@ -79,8 +79,8 @@ accept_default = 0.5 # a guess
 
 #[test]
 fn what_is_not_toml_is_shown() {
-    let found = fmt("version = = 1\n").unwrap_err();
-    assert_eq!(found.code, codes::E0001);
+    let found = fmt("version = = 1\n").unwrap_err().in_file("studio.toml");
+    assert_eq!(found.to_string(), "studio.toml:1:11: error[E0001]: this is not TOML");
 }
 
 /// Every key of the language has its place, and no other key has one.

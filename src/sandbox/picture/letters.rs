@@ -143,8 +143,10 @@ fn strip(line: &str, height: u32) -> GrayImage {
         .resize_exact(width, height, FilterType::CatmullRom)
         .into_luma8();
     let sharp: Vec<u8> = (0..=255_u16).map(|cover| steep(cover, height)).collect();
-    for cover in large.iter_mut() {
-        *cover = sharp.get(usize::from(*cover)).copied().unwrap_or_default();
+    for covers in large.chunks_mut(8).filter(|covers| !all(covers, 0)) {
+        for cover in covers {
+            *cover = sharp.get(usize::from(*cover)).copied().unwrap_or_default();
+        }
     }
     large
 }
@@ -158,19 +160,36 @@ fn steep(cover: u16, height: u32) -> u8 {
     u8::try_from(centred.clamp(0, 255)).unwrap_or_default()
 }
 
+/// Inks `picture` where `strip` covers it. Most runs of eight are all or nothing and cost next to nothing.
 fn stamp(picture: &mut RgbImage, strip: &GrayImage, left: u32, top: u32, ink: [u8; 3]) {
-    let stride = picture.width() as usize;
-    let columns = strip.width() as usize;
-    let rows = picture.chunks_exact_mut(stride * 3).skip(top as usize);
+    let (stride, columns) = (picture.width() as usize * 3, strip.width() as usize);
+    let solid = ink.repeat(8);
+    let rows = picture.chunks_exact_mut(stride).skip(top as usize);
     for (row, covers) in rows.zip(strip.chunks_exact(columns)) {
-        let pixels = row.as_chunks_mut::<3>().0.iter_mut().skip(left as usize);
-        for (pixel, cover) in pixels.zip(covers).filter(|(_, cover)| **cover > 0) {
-            for (part, ink) in pixel.iter_mut().zip(ink) {
-                let (from, to, share) = (i32::from(*part), i32::from(ink), i32::from(*cover));
-                *part = u8::try_from(from + (to - from) * share / 255).unwrap_or(ink);
+        let Some(row) = row.get_mut(left as usize * 3..) else {
+            return;
+        };
+        for (pixels, covers) in row.chunks_mut(24).zip(covers.chunks(8)) {
+            if all(covers, 0) {
+                continue;
+            }
+            if all(covers, 255) && pixels.len() == solid.len() {
+                pixels.copy_from_slice(&solid);
+                continue;
+            }
+            for (pixel, cover) in pixels.chunks_exact_mut(3).zip(covers) {
+                for (part, ink) in pixel.iter_mut().zip(ink) {
+                    let (from, to, share) = (i32::from(*part), i32::from(ink), i32::from(*cover));
+                    *part = u8::try_from(from + (to - from) * share / 255).unwrap_or(ink);
+                }
             }
         }
     }
+}
+
+/// Whether eight covers are all `value`; never of fewer.
+fn all(covers: &[u8], value: u8) -> bool {
+    covers == [value; 8]
 }
 
 fn glyph(letter: char) -> Option<noto_sans_mono_bitmap::RasterizedChar> {

@@ -207,8 +207,7 @@ fn paint(order: &Order) -> Option<Vec<u8>> {
         (order.height / shrink).max(8),
     );
     let small = scene::paint(Style::of(order.model), &mut mood, &mut hand, width, height)?;
-    let mut picture =
-        finish::resize(&DynamicImage::ImageRgb8(small), order.width, order.height).into_rgb8();
+    let mut picture = finish::enlarge(small, order.width, order.height)?;
     if !order.blurred {
         let text = quoted(&order.prompt).join(" ");
         letters::draw(&mut picture, &text, order.model.legibility(), &mut hand);
@@ -344,31 +343,5 @@ mod tests {
         assert!(shelf.get(&[0; 32]).is_some());
         assert!(shelf.get(&[1; 32]).is_none());
         assert!(shelf.bytes <= KEPT_BYTES);
-    }
-
-    #[test]
-    #[ignore = "writes a contact sheet to the folder in SANDBOX_SHEET, for a person to look at"]
-    fn contact_sheet() {
-        let folder = std::env::var("SANDBOX_SHEET").unwrap();
-        let prompts = [
-            "a poster that says \"GRAND OPENING TONIGHT\"",
-            "a quiet valley in autumn",
-            "hero banner of a city",
-        ];
-        for id in [
-            "stability/sd3.5-medium",
-            "google/gemini-3-pro-image",
-            "ideogram/v3",
-            "openai/gpt-image-2-low",
-            "comfyui/sd3.5-large",
-        ] {
-            for (at, prompt) in prompts.iter().enumerate() {
-                let began = tokio::time::Instant::now();
-                let bytes = paint(&order(id, prompt, 3 + at as u64)).unwrap();
-                println!("{id} {at}: {} bytes, {:?}", bytes.len(), began.elapsed());
-                std::fs::write(format!("{folder}/{}-{at}.png", id.replace('/', "-")), bytes)
-                    .unwrap();
-            }
-        }
     }
 }

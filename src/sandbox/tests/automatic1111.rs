@@ -1,3 +1,10 @@
+//! Black-box tests of the three `/sdapi` servers.
+
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "a request reads best with its body written in place"
+)]
+
 use std::time::Duration;
 
 use serde_json::json;
@@ -35,6 +42,7 @@ async fn forge_answers_info_in_a_string() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of refusals, a row each")]
 async fn the_forks_refuse_in_their_own_ways() {
     let bed = Bed::new().await;
     let post = |prefix: &str, route: &str, body: Value| {
@@ -179,7 +187,7 @@ async fn pictures_are_reworked_and_enlarged() {
 
 #[tokio::test]
 async fn sd_server_has_string_errors_and_jobs() {
-    let bed = Bed::at_speed(100.0).await;
+    let bed = Bed::at_speed(10.0).await;
     let base = "/automatic1111-sdserver";
     let (status, body) = answered(bed.post(
         &format!("{base}/v1/images/generations"),

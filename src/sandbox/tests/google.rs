@@ -1,3 +1,10 @@
+//! Black-box tests of the `google` routes.
+
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "a request reads best with its body written in place"
+)]
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,10 @@
+//! Black-box tests of the `openai` routes.
+
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "a request reads best with its body written in place"
+)]
+
 use serde_json::json;
 
 use super::*;
@@ -63,6 +70,7 @@ async fn formats_and_streams() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of refusals, a row each")]
 async fn every_refusal_has_its_code_and_no_price() {
     let bed = Bed::new().await;
     let with = |extra: Value| {

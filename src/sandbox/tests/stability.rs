@@ -1,3 +1,5 @@
+//! Black-box tests of the `stability` routes.
+
 use std::time::Duration;
 
 use super::*;
@@ -82,6 +84,7 @@ async fn core_is_larger_and_old_names_are_rerouted() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of refusals, a row each")]
 async fn every_refusal_has_its_words_and_no_price() {
     let bed = Bed::new().await;
     let broke = bed
@@ -328,7 +331,7 @@ async fn upscalers_enlarge_what_is_posted() {
 
 #[tokio::test]
 async fn creative_is_polled_and_hidden_from_other_keys() {
-    let bed = Bed::at_speed(200.0).await;
+    let bed = Bed::at_speed(40.0).await;
     let small = super::super::picture::tests_support::plain(128, 128);
     let path = "/stability/v2beta/stable-image/upscale/creative";
     let submit = bed.request(Method::POST, path).bearer_auth(KEY);

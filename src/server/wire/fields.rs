@@ -47,7 +47,7 @@ const NATIVE: [&str; 22] = [
     "strict",
 ];
 
-/// Fields of OpenAI's images API that have no meaning here.
+/// Fields of `OpenAI`'s images API that have no meaning here.
 pub(super) const OPENAI_ONLY: [&str; 7] =
     ["background", "moderation", "output_compression", "partial_images", "stream", "style", "user"];
 

@@ -142,7 +142,41 @@ pub(in crate::server) fn takes_json(headers: &HeaderMap, body: &[u8]) -> Result<
         Some(media @ ("application/x-www-form-urlencoded" | "text/plain")) if looks_like_json && !from_page => {
             Ok(Some(format!("the body was labelled {media} and read as JSON; send Content-Type: application/json")))
         }
-        _ => Err(Refusal::UnsupportedMediaType(media.unwrap_or_default().chars().take(100).collect())),
+        _ => Err(Refusal::UnsupportedMediaType(not_json(media.unwrap_or_default()))),
+    }
+}
+
+fn not_json(media: &str) -> String {
+    let media: String = media.chars().take(100).collect();
+    let label = if media.is_empty() { "has no Content-Type".to_owned() } else { format!("is labelled {media}") };
+    format!(
+        "The body {label}, and JSON is wanted. With curl: curl --json '{{\"prompt\":\"a red fox\"}}' URL, or add \
+         -H 'Content-Type: application/json'."
+    )
+}
+
+/// Where the caller reaches this gateway, with no slash at the end: as configured, else by the `Host` they named.
+pub(in crate::server) fn base_url(headers: &HeaderMap, public: Option<&str>) -> String {
+    if let Some(public) = public {
+        return public.trim_end_matches('/').to_owned();
+    }
+    let plain = |host: &&str| host.bytes().all(|b| b.is_ascii_alphanumeric() || b".:-[]_".contains(&b));
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
+    match text("host").filter(plain) {
+        Some(host) => format!("{scheme}://{host}"),
+        None => String::new(),
+    }
+}
+
+/// Refuses an encoded body: a small one could unpack to any size.
+pub(in crate::server) fn not_encoded(headers: &HeaderMap) -> Result<(), Refusal> {
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            let encoding: String = String::from_utf8_lossy(encoding.as_bytes()).chars().take(40).collect();
+            Err(Refusal::UnsupportedMediaType(format!("The body is encoded ({encoding}); send it as it is.")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -182,7 +216,8 @@ mod tests {
 
     #[test]
     fn idempotency_keys_are_bare_or_quoted() {
-        let key = |value: &str| idempotency_key(&headers(&[("idempotency-key", value)])).map(|key| key.unwrap().to_string());
+        let key =
+            |value: &str| idempotency_key(&headers(&[("idempotency-key", value)])).map(|key| key.unwrap().to_string());
         assert_eq!(key("abc"), Ok("abc".to_owned()));
         assert_eq!(key("\"abc\""), Ok("abc".to_owned()));
         assert_eq!(key(r#""a\"b\\""#), Ok("a\"b\\".to_owned()));

@@ -3,10 +3,13 @@
 //! Why it exists: one file for each shape, so that a change of the contract touches one place. What it refuses to know:
 //! sockets, status codes (`server/problem.rs`) and what a request costs.
 
+pub(super) mod answer;
 pub(super) mod ask;
 mod fields;
 pub(super) mod headers;
 pub(super) mod json;
+pub(super) mod openai;
+pub(super) mod plan;
 mod size;
 mod usd;
 mod value;

@@ -1,0 +1,224 @@
+//! The admin plane: health, metrics, the policy in force, how providers stand.
+//!
+//! Why it exists: what an operator or a probe asks, read from the engine's own state. It shows no secret: credentials
+//! are of a type that nothing prints, and keys are shown by name. What it refuses to know: callers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use http::Response;
+
+use super::payload::Payload;
+use super::problem;
+use super::routes::{json, text};
+use super::wire::json::Json;
+use crate::domain::catalog::{Catalog, Model, Price, Provider, Role, Unit};
+use crate::engine::{Engine, ModelStanding, Standing};
+use crate::policy::{Cause, ReloadReport, Snapshot};
+
+/// `GET /healthz`: the process runs.
+pub(super) fn health(engine: &Arc<Engine>) -> Response<Payload> {
+    let mut body = Json::default();
+    body.object(|body| {
+        body.key("status").text("ok");
+        body.key("version").text(env!("CARGO_PKG_VERSION"));
+        body.key("policy").text(&engine.snapshot().digest);
+    });
+    json(Payload::of(body.finish()))
+}
+
+/// `GET /readyz`: it can serve.
+pub(super) fn ready(engine: &Arc<Engine>) -> Response<Payload> {
+    let (ready, snapshot) = (engine.ready(), engine.snapshot());
+    let mut body = Json::default();
+    body.object(|body| {
+        body.key("status").text(if ready { "ready" } else { "not ready" });
+        if !ready {
+            body.key("why").text("no provider that is on has a generator that is on");
+            body.key("off").texts(snapshot.off_lines().iter().map(String::as_str));
+        }
+    });
+    let mut answer = json(Payload::of(body.finish()));
+    if !ready {
+        *answer.status_mut() = problem::NOT_READY;
+    }
+    answer
+}
+
+/// `GET /metrics`: what stands now is read now, the rest was told as it happened.
+pub(super) fn metrics(engine: &Arc<Engine>) -> Response<Payload> {
+    let telemetry = engine.telemetry();
+    for standing in engine.standings() {
+        telemetry.breaker(&standing.name, standing.breaker);
+        for (limit, left, capacity) in &standing.quota {
+            telemetry.quota_left(&standing.name, limit, *left, *capacity);
+        }
+    }
+    text("text/plain; version=0.0.4; charset=utf-8", telemetry.render())
+}
+
+/// `POST /-/reload`.
+pub(super) async fn reload(engine: &Arc<Engine>) -> Response<Payload> {
+    let report = engine.snapshots().reload(Cause::Asked).await;
+    let mut body = Json::default();
+    body.object(|body| last_reload(body, &report));
+    let mut answer = json(Payload::of(body.finish()));
+    if !report.ok {
+        *answer.status_mut() = problem::NOT_APPLIED;
+    }
+    answer
+}
+
+/// `GET /providers`.
+pub(super) fn providers(engine: &Arc<Engine>) -> Response<Payload> {
+    let mut body = Json::default();
+    body.object(|body| {
+        body.key("providers").array(&engine.standings(), |body, standing| {
+            body.object(|body| provider(body, standing));
+        });
+        body.key("policy").text(&engine.snapshot().digest);
+    });
+    json(Payload::of(body.finish()))
+}
+
+fn provider(body: &mut Json, standing: &Standing) {
+    body.key("name").text(&standing.name);
+    body.key("on").raw(standing.off.is_none());
+    body.key("why").text_or_null(standing.off.as_deref());
+    body.key("breaker").text(standing.breaker);
+    body.key("quota").array(&standing.quota, |body, (name, left, capacity)| {
+        body.object(|body| {
+            body.key("limit").text(name);
+            body.key("left").raw(left);
+            body.key("capacity").raw(capacity);
+        });
+    });
+    body.key("models").array(&standing.models, |body, standing| {
+        body.object(|body| model_standing(body, standing));
+    });
+}
+
+fn model_standing(body: &mut Json, standing: &ModelStanding) {
+    body.key("id").text(&standing.id);
+    body.key("on").raw(standing.off.is_none());
+    body.key("why").text_or_null(standing.off.as_deref());
+    body.key("breaker").text(standing.breaker);
+    body.key("latency_ms").object(|body| {
+        body.key("p50").millis(standing.latency.p50);
+        body.key("p95").millis(standing.latency.p95);
+    });
+    body.key("accept").array(&standing.accept, |body, accept| {
+        body.object(|body| {
+            body.key("task").text(&accept.task);
+            body.key("mean").number(accept.posterior.mean());
+            body.key("interval").array([accept.posterior.lower(), accept.posterior.upper()], |body, bound| {
+                body.number(bound);
+            });
+            body.key("verdicts").number(accept.posterior.verdicts);
+        });
+    });
+}
+
+/// `GET /policy`.
+pub(super) fn policy(engine: &Arc<Engine>) -> Response<Payload> {
+    let snapshot = engine.snapshot();
+    let mut body = Json::default();
+    body.object(|body| {
+        body.key("digest").text(&snapshot.digest);
+        body.key("files").texts(files(&snapshot.catalog));
+        body.key("last_reload").object(|body| last_reload(body, &engine.snapshots().last_reload()));
+        body.key("warnings").array(&snapshot.warnings, |body, warning| {
+            body.text(&warning.to_string());
+        });
+        terms(body, &snapshot);
+        body.key("tasks").texts(snapshot.catalog.tasks.iter().map(|task| &*task.name));
+        body.key("providers").array(&snapshot.catalog.providers, |body, provider| {
+            body.object(|body| seller(body, provider));
+        });
+        body.key("models").array(&snapshot.catalog.models, |body, model| {
+            body.object(|body| offer(body, model));
+        });
+        body.key("keys").texts(snapshot.keys.iter().map(|key| &*key.name));
+    });
+    json(Payload::of(body.finish()))
+}
+
+fn files(catalog: &Catalog) -> BTreeSet<&str> {
+    let of_providers = catalog.providers.iter().map(|provider| &*provider.place.file);
+    let of_models = catalog.models.iter().map(|model| &*model.place.file);
+    of_providers.chain(of_models).chain(catalog.tasks.iter().map(|task| &*task.place.file)).collect()
+}
+
+fn last_reload(body: &mut Json, report: &ReloadReport) {
+    body.key("ok").raw(report.ok);
+    body.key("at").text(&report.at.to_string());
+    body.key("policy").text(&report.digest);
+    body.key("diagnostics").text(&report.diagnostics);
+}
+
+fn terms(body: &mut Json, snapshot: &Snapshot) {
+    let defaults = &snapshot.defaults;
+    body.key("defaults").object(|body| {
+        body.key("floor").number(defaults.quality.value);
+        body.key("tier").text_or_null(defaults.quality.tier.as_deref());
+        body.key("deadline_ms").millis(defaults.deadline.value);
+        body.key("max_cost_usd");
+        match &defaults.max_cost {
+            Some(cap) => body.usd(cap.value),
+            None => body.raw("null"),
+        };
+        body.key("review_cost_usd").usd(defaults.review_cost);
+    });
+    body.key("tiers").array(&snapshot.tiers, |body, tier| {
+        body.object(|body| {
+            body.key("name").text(&tier.name);
+            body.key("floor").number(tier.quality);
+            body.key("at").text(&tier.place.to_string());
+        });
+    });
+    body.key("rules").array(&snapshot.rules, |body, rule| {
+        body.object(|body| {
+            body.key("id").text(&rule.id);
+            body.key("at").text(&rule.place.to_string());
+        });
+    });
+}
+
+fn seller(body: &mut Json, provider: &Provider) {
+    body.key("name").text(&provider.name);
+    body.key("dialect").text(provider.dialect.name());
+    body.key("local").raw(provider.local);
+    body.key("on").raw(provider.off.is_none());
+    body.key("why").text_or_null(provider.off.as_deref());
+    body.key("at").text(&provider.place.to_string());
+}
+
+fn offer(body: &mut Json, model: &Model) {
+    body.key("id").text(&model.id);
+    body.key("role").text(match model.role {
+        Role::Generate(_) => "generate",
+        Role::Upscale(_) => "upscale",
+    });
+    body.key("on").raw(model.off.is_none());
+    body.key("why").text_or_null(model.off.as_deref());
+    body.key("retired").text_or_null(model.retired.map(|day| day.to_string()).as_deref());
+    body.key("prices").array(&model.prices, |body, row| {
+        body.object(|body| price(body, row));
+    });
+    body.key("at").text(&model.place.to_string());
+}
+
+fn price(body: &mut Json, row: &Price) {
+    body.key("usd").usd(row.usd);
+    body.key("per").text(match row.unit {
+        Unit::Image => "image",
+        Unit::Megapixel { .. } => "first megapixel",
+        Unit::Second => "second",
+    });
+    if let Unit::Megapixel { extra } = row.unit {
+        body.key("extra_usd").usd(extra);
+    }
+    body.key("from").text(&row.from.to_string());
+    body.key("size").text_or_null(row.size.map(|size| size.to_string()).as_deref());
+    body.key("at").text(&row.place.to_string());
+}

@@ -1,0 +1,274 @@
+//! One exchange at a door: request in, answer out, and the account of it.
+//!
+//! Why it exists: every answer of every route carries an id, ends in one metric, and leaves its connection clean or
+//! closed. What it refuses to know: what routes do.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Either;
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower::{BoxError, ServiceBuilder, ServiceExt as _};
+use tower_http::body::UnsyncBoxBody;
+use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
+
+use super::intake::Intake;
+use super::payload::Payload;
+use super::problem::{Problem, Readers};
+use super::routes::{Route, Routes};
+use super::socket::Pulse;
+use super::wire::answer::millis;
+use super::wire::headers;
+use crate::domain::refusal::Refusal;
+use crate::telemetry::{Exchange, InFlight, Telemetry, clock};
+
+/// A door, shared by its connections.
+#[derive(Clone)]
+pub(super) struct Door {
+    routes: Arc<Routes>,
+    slots: Arc<Semaphore>,
+}
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub(super) struct Arrival {
+    /// In every trace of it.
+    pub(super) request_id: Arc<str>,
+    /// For deadlines.
+    pub(super) arrived: Instant,
+    /// For the books.
+    pub(super) received: Timestamp,
+    /// Whose readers its errors are for.
+    pub(super) readers: Readers,
+}
+
+/// How a request ended, told by its route to the account: `fresh`, `ok`, or a refusal's code.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended(pub(super) &'static str);
+
+impl Door {
+    pub(super) fn new(routes: Routes, in_flight: usize) -> Self {
+        Self { routes: Arc::new(routes), slots: Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS))) }
+    }
+
+    pub(super) fn telemetry(&self) -> &Arc<Telemetry> {
+        self.routes.telemetry()
+    }
+
+    /// The door as one connection sees it.
+    pub(super) fn on(self, pulse: Arc<Pulse>) -> OnConnection {
+        OnConnection { door: self, pulse }
+    }
+
+    /// One exchange. The layers are those that `server/mod.rs` allows, outermost first.
+    async fn exchange(self, pulse: Arc<Pulse>, request: Request<Incoming>) -> Response<Tracked> {
+        let arrival = Arrival {
+            request_id: headers::request_id(request.headers()),
+            arrived: Instant::now(),
+            received: clock::now(),
+            readers: if request.uri().path().starts_with("/v1/") { Readers::Openai } else { Readers::Native },
+        };
+        let found = self.routes.find(request.method(), request.uri().path());
+        let name = found.as_ref().map_or("unknown", Route::name);
+        let mut account = Account::open(&self, name, request.method(), arrival.arrived, &pulse);
+        let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+
+        let (routes, inner) = (Arc::clone(&self.routes), arrival.clone());
+        let layers = ServiceBuilder::new()
+            .layer(CatchPanicLayer::custom(Panicked(arrival.clone())))
+            .load_shed()
+            .layer(GlobalConcurrencyLimitLayer::with_semaphore(self.slots))
+            .service_fn(move |request| {
+                answered(Arc::clone(&routes), found.clone(), inner.clone(), request, Arc::clone(&pulse))
+            });
+        // Of the layers, only the load shed fails.
+        let mut answer = layers.oneshot(request).await.map_or_else(
+            |_| {
+                self.routes.telemetry().shed("overloaded");
+                refused(Refusal::Overloaded, &arrival).map(Either::Right)
+            },
+            |answer| answer.map(Either::Left),
+        );
+
+        self.routes.sign(&arrival, answer.headers_mut());
+        if chunked {
+            // What follows a chunked body is not believed to be a request: a proxy that saw a Content-Length beside it,
+            // which hyper drops, may mean something else (RFC 9112, 6.3).
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        account.status = answer.status().as_u16();
+        account.outcome = answer.extensions().get::<Ended>().map_or("internal", |ended| ended.0);
+        answer.map(|body| Tracked { body, _account: account })
+    }
+}
+
+/// Answers, and makes sure of what happens to a body that was not read.
+async fn answered(
+    routes: Arc<Routes>,
+    found: Result<Route, Problem>,
+    arrival: Arrival,
+    request: Request<Incoming>,
+    pulse: Arc<Pulse>,
+) -> Result<Response<Payload>, Infallible> {
+    let (head, body) = request.into_parts();
+    let mut intake = Intake::new(body, &head.headers);
+    let answer = match found {
+        Ok(route) => routes.answer(route, &arrival, &head.headers, &mut intake).await,
+        Err(problem) => Err(problem),
+    };
+    let mut answer = answer.unwrap_or_else(|problem| refused(problem, &arrival));
+    if !intake.settle().await {
+        pulse.leave_unread();
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(answer)
+}
+
+fn refused(problem: impl Into<Problem>, arrival: &Arrival) -> Response<Payload> {
+    let problem = problem.into();
+    let mut answer = problem.answer(arrival.readers, &arrival.request_id);
+    answer.extensions_mut().insert(Ended(problem.code()));
+    answer
+}
+
+/// Answers for a request that panicked.
+#[derive(Clone)]
+struct Panicked(Arrival);
+
+impl ResponseForPanic for Panicked {
+    type ResponseBody = Payload;
+
+    fn response_for_panic(&mut self, panic: Box<dyn Any + Send>) -> Response<Payload> {
+        let words = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        tracing::error!(request_id = &*self.0.request_id, panic = words.unwrap_or("no words"), "a request panicked");
+        refused(Refusal::Internal, &self.0)
+    }
+}
+
+/// A door as one connection sees it.
+pub(super) struct OnConnection {
+    door: Door,
+    pulse: Arc<Pulse>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for OnConnection {
+    type Response = Response<Tracked>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.pulse.begin();
+        let exchange = self.door.clone().exchange(Arc::clone(&self.pulse), request);
+        Box::pin(async { Ok(exchange.await) })
+    }
+}
+
+/// The account of one exchange, closed when its answer is out or its client gone.
+struct Account {
+    telemetry: Arc<Telemetry>,
+    pulse: Arc<Pulse>,
+    route: &'static str,
+    method: &'static str,
+    arrived: Instant,
+    status: u16,
+    outcome: &'static str,
+    _in_flight: InFlight,
+}
+
+impl Account {
+    fn open(door: &Door, route: &'static str, method: &Method, arrived: Instant, pulse: &Arc<Pulse>) -> Self {
+        let telemetry = Arc::clone(door.telemetry());
+        Self {
+            _in_flight: telemetry.in_flight(route),
+            telemetry,
+            pulse: Arc::clone(pulse),
+            route,
+            method: method_name(method),
+            arrived,
+            // nginx's number for a client that left before its answer.
+            status: 499,
+            outcome: "client_gone",
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.pulse.end();
+        self.telemetry.http(&Exchange {
+            route: self.route,
+            method: self.method,
+            status: self.status,
+            outcome: self.outcome,
+            duration: self.arrived.elapsed(),
+        });
+    }
+}
+
+/// Methods are of the caller's making; a label is not.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::HEAD => "HEAD",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// An answer's body with the account that it closes.
+pub(super) struct Tracked {
+    body: Either<UnsyncBoxBody<Bytes, BoxError>, Payload>,
+    _account: Account,
+}
+
+impl Body for Tracked {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Routes {
+    /// The headers of every answer.
+    fn sign(&self, arrival: &Arrival, headers: &mut HeaderMap) {
+        if let Ok(id) = HeaderValue::from_str(&arrival.request_id) {
+            headers.insert(HeaderName::from_static("x-request-id"), id);
+        }
+        if !headers.contains_key("tollgate-policy")
+            && let Some(digest) = self.policy_digest()
+        {
+            headers.insert(HeaderName::from_static("tollgate-policy"), digest);
+        }
+        if !headers.contains_key("server-timing") {
+            let total = format!("total;dur={}", millis(arrival.arrived.elapsed()));
+            if let Ok(total) = total.parse() {
+                headers.insert(HeaderName::from_static("server-timing"), total);
+            }
+        }
+    }
+}

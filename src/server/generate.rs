@@ -1,0 +1,176 @@
+//! The routes that ask the planner: `/generate`, `/plan` and `OpenAI`'s.
+//!
+//! Why it exists: who asks is settled before a byte of the body is asked for, then the body becomes an [`Inbound`], then
+//! the engine's answer becomes bytes. What it refuses to know: what happens in between.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use http::header::{self, HeaderMap, HeaderValue};
+
+use super::Bounds;
+use super::door::{Arrival, Ended};
+use super::intake::Intake;
+use super::payload::Payload;
+use super::problem::Problem;
+use super::routes::{self, json};
+use super::wire::ask::{self, Parsed};
+use super::wire::headers::{self, Accept};
+use super::wire::{answer, openai, plan};
+use crate::domain::refusal::Refusal;
+use crate::engine::{Engine, How, Inbound, Served};
+use crate::telemetry::clock;
+
+/// One call of these routes.
+pub(super) struct Call<'a> {
+    pub(super) engine: &'a Arc<Engine>,
+    pub(super) bounds: &'a Bounds,
+    pub(super) arrival: &'a Arrival,
+    pub(super) headers: &'a HeaderMap,
+}
+
+impl Call<'_> {
+    /// `POST /generate`.
+    pub(super) async fn native(&self, intake: &mut Intake) -> Result<Response<Payload>, Problem> {
+        let (body, label) = self.body(intake).await?;
+        let mut parsed = self.told(ask::parse(&body).map_err(Problem::from))?;
+        let accept = headers::accept(self.headers);
+        self.told(negotiate(&mut parsed, accept).map_err(Problem::from))?;
+        let carry = parsed.ask.response_format;
+        let served = self.engine.serve(self.inbound(parsed, label)?).await?;
+        let answer = match (accept, served.images.as_slice()) {
+            (Accept::Raw(_), [image]) => {
+                let mut answer = routes::answer(image.format.media_type(), Payload::of(image.bytes.clone()));
+                answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+                answer
+            }
+            _ => json(answer::native(&served, carry)),
+        };
+        Ok(signed(answer, &served))
+    }
+
+    /// `POST /v1/images/generations`.
+    pub(super) async fn openai(&self, intake: &mut Intake) -> Result<Response<Payload>, Problem> {
+        let (body, label) = self.body(intake).await?;
+        let parsed = self.told(self.with_market(|market| openai::parse(&body, market)))?;
+        let carry = parsed.ask.response_format;
+        let served = self.engine.serve(self.inbound(parsed, label)?).await?;
+        let base = headers::base_url(self.headers, self.bounds.public_url.as_deref());
+        Ok(signed(json(openai::answer(&served, carry, &base)), &served))
+    }
+
+    /// `POST /plan`.
+    pub(super) async fn plan(&self, intake: &mut Intake) -> Result<Response<Payload>, Problem> {
+        let (body, label) = self.body(intake).await?;
+        let inbound = self.inbound(self.told(ask::parse(&body).map_err(Problem::from))?, label)?;
+        let policy = Arc::clone(&self.engine.snapshot().digest);
+        let explained = self.engine.explain(&inbound)?;
+        Ok(json(plan::plan(&explained, &policy, &inbound.warnings)))
+    }
+
+    /// `GET /v1/models`.
+    pub(super) fn models(&self) -> Result<Response<Payload>, Problem> {
+        self.let_in()?;
+        Ok(json(self.with_market(openai::models)))
+    }
+
+    /// `GET /v1/models/{id}`.
+    pub(super) fn model(&self, id: &str) -> Result<Response<Payload>, Problem> {
+        self.let_in()?;
+        Ok(json(self.with_market(|market| openai::one_model(id, market))?))
+    }
+
+    /// The body and what its label is worth saying, once the caller is known and the headers are in order: a client that
+    /// waits for `100 Continue` is refused without having sent it.
+    async fn body(&self, intake: &mut Intake) -> Result<(Bytes, Option<String>), Problem> {
+        self.let_in()?;
+        let read = async {
+            headers::not_encoded(self.headers)?;
+            headers::idempotency_key(self.headers)?;
+            headers::share_never(self.headers)?;
+            let body = intake.read(self.bounds).await?;
+            let label = headers::takes_json(self.headers, &body)?;
+            Ok((body, label))
+        };
+        self.told(read.await.map_err(|refusal: Refusal| Problem::from(refusal)))
+    }
+
+    fn let_in(&self) -> Result<(), Problem> {
+        let key = headers::bearer(self.headers);
+        let known = self.engine.authenticate(key.as_deref()).map_err(Problem::from);
+        if let Err(problem) = &known {
+            let reason = if key.is_none() { "missing" } else { problem.shut_out() };
+            self.engine.telemetry().auth_failure(reason);
+        }
+        self.told(known).map(drop)
+    }
+
+    fn inbound(&self, parsed: Parsed, label: Option<String>) -> Result<Inbound, Problem> {
+        let mut warnings = parsed.warnings;
+        warnings.extend(label);
+        warnings.extend(headers::prefer(self.headers));
+        Ok(Inbound {
+            ask: parsed.ask,
+            key: headers::bearer(self.headers),
+            request_id: Arc::clone(&self.arrival.request_id),
+            idempotency_key: headers::idempotency_key(self.headers)?,
+            share_never: headers::share_never(self.headers)?,
+            warnings,
+            arrived: self.arrival.arrived,
+            received: self.arrival.received,
+        })
+    }
+
+    fn with_market<T>(&self, look: impl FnOnce(&openai::Market<'_>) -> T) -> T {
+        let snapshot = self.engine.snapshot();
+        look(&openai::Market {
+            catalog: &snapshot.catalog,
+            tiers: snapshot.tiers.iter().map(|tier| &*tier.name).collect(),
+            today: clock::today(),
+        })
+    }
+
+    /// Logs what is refused at the door; what the engine refuses stands in its receipt.
+    fn told<T>(&self, read: Result<T, Problem>) -> Result<T, Problem> {
+        read.inspect_err(|problem| {
+            let request_id = &*self.arrival.request_id;
+            tracing::info!(request_id, code = problem.code(), detail = problem.detail(), "refused at the door");
+        })
+    }
+}
+
+/// `Accept` and the body agree on a format, or one of them decides.
+fn negotiate(parsed: &mut Parsed, accept: Accept) -> Result<(), Refusal> {
+    let Accept::Raw(wanted) = accept else {
+        return Ok(());
+    };
+    let refuse = |detail: String| Err(Refusal::InvalidRequest { pointer: "header:Accept".to_owned(), detail });
+    if parsed.ask.n > 1 {
+        return refuse(format!(
+            "a picture's bytes answer a request for one image, and `n` is {}; accept application/json",
+            parsed.ask.n
+        ));
+    }
+    match wanted {
+        Some(wanted) if parsed.names_format && wanted != parsed.ask.output_format => refuse(format!(
+            "`Accept` wants {}, but `output_format` is {}; keep one of them",
+            wanted.media_type(),
+            parsed.ask.output_format.name()
+        )),
+        Some(wanted) => {
+            parsed.ask.output_format = wanted;
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+fn signed(mut answer: Response<Payload>, served: &Served) -> Response<Payload> {
+    answer.headers_mut().extend(answer::headers(served));
+    if served.how == How::Replayed {
+        answer.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
+    answer.extensions_mut().insert(Ended(served.how.name()));
+    answer
+}
