@@ -69,9 +69,9 @@ pub(crate) async fn run(args: BatchArgs, console: Console) -> Result<Exit, Failu
     batch.progress.finish();
     let totals = Totals::of(&batch.manifest.borrow(), lines.iter().map(|line| line.key.as_str()));
     if console.json {
-        console.value(&totals)?
+        console.value(&totals)?;
     } else {
-        console.data(totals.line())?
+        console.data(totals.line())?;
     }
     ran?;
     Ok(ends.conclude(&totals, &gateway, console))
@@ -166,7 +166,7 @@ impl<'a> Sorted<'a> {
             let bought = latest.map_or(0, |record| record.rebuy);
             match latest {
                 Some(record) if record.status == Status::Succeeded && manifest.has_files(record) => {
-                    sorted.finished += 1
+                    sorted.finished += 1;
                 }
                 Some(record) if is_forgotten(record, now) && !rebuy => sorted.doubtful.push(line),
                 Some(record) if rebuy && (record.status == Status::Ambiguous || is_forgotten(record, now)) => {
@@ -229,6 +229,7 @@ async fn refetch(manifest: &mut Manifest, lines: &[Line], gateway: &Gateway) -> 
 
 /// What kinds of end there were in this run.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a kind of end, and any of them may occur together")]
 struct Ends {
     done: bool,
     refused: bool,

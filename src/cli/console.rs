@@ -71,6 +71,7 @@ impl Console {
     }
 
     /// Writes data and a newline to stdout, at once. A reader that went away (`| head`) is a quiet success.
+    #[expect(clippy::unused_self, reason = "the console is the leave to print")]
     pub(crate) fn data(self, text: impl Display) -> Result<(), Failure> {
         let mut out = stdout().lock();
         match writeln!(out, "{text}").and_then(|()| out.flush()) {
@@ -89,6 +90,7 @@ impl Console {
     }
 
     /// Writes a message to stderr; a closed stderr loses it.
+    #[expect(clippy::unused_self, reason = "the console is the leave to print")]
     pub(crate) fn say(self, text: impl Display) {
         let _ = writeln!(stderr().lock(), "{text}");
     }

@@ -99,9 +99,9 @@ async fn show(args: &ShowArgs, console: Console) -> Result<Exit, Failure> {
             .help("the id is the field `id` of an answer: gen_ and 32 characters"));
     };
     if console.json {
-        console.value(&as_json(&record))?
+        console.value(&as_json(&record))?;
     } else {
-        console.data(as_text(&record, console))?
+        console.data(as_text(&record, console))?;
     }
     Ok(Exit::Ok)
 }

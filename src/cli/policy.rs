@@ -113,7 +113,7 @@ fn report(changed: &[String], only_check: bool, console: Console) -> Result<(), 
 
 fn formatted(file: &Path, text: &str, console: Console) -> Result<String, Failure> {
     policy::fmt(text).map_err(|mistake| {
-        console.say(format_args!("{}\n", mistake.render(console.styles_messages())));
+        console.say(format_args!("{}\n", mistake.in_file(&file.to_string_lossy()).render(console.styles_messages())));
         Failure::usage(format!("{} cannot be formatted before it is mended", file.display()))
     })
 }

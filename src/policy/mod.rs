@@ -31,7 +31,7 @@ pub use files::{Origin, Process};
 pub use fmt::fmt;
 pub use snapshot::{ApiKey, Defaults, Floor, Rule, Snapshot, Tier, Unresolved};
 pub use source::Source;
-pub use watch::{ReloadReport, Snapshots};
+pub use watch::{Cause, OnReload, Pace, ReloadReport, Snapshots};
 
 use crate::transport::Secret;
 

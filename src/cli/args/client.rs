@@ -68,8 +68,13 @@ pub(crate) struct ExplainArgs {
     /// The request.
     #[command(flatten)]
     pub(crate) ask: AskFlags,
-    /// Ask the gateway at this address [default: http://127.0.0.1:8080, if it answers]
-    #[arg(long, value_name = "URL", env = "TOLLGATE_URL", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "Ask the gateway at this address [default: http://127.0.0.1:8080, if it answers]",
+        env = "TOLLGATE_URL",
+        hide_env_values = true
+    )]
     pub(crate) url: Option<String>,
     /// API key, when the gateway wants one
     #[arg(long, value_name = "KEY", env = "TOLLGATE_KEY", hide_env_values = true)]

@@ -9,6 +9,11 @@ use crate::domain::plan::explain::{Explained, Line};
 
 /// The answer of `/plan`.
 pub(in crate::server) fn plan(explained: &Explained, policy: &str, warnings: &[String]) -> Payload {
+    Payload::of(text(explained, policy, warnings))
+}
+
+/// The same as text.
+pub(in crate::server) fn text(explained: &Explained, policy: &str, warnings: &[String]) -> String {
     let mut json = Json::default();
     json.object(|json| {
         json.key("task").text(&explained.task);
@@ -19,7 +24,7 @@ pub(in crate::server) fn plan(explained: &Explained, policy: &str, warnings: &[S
         json.key("warnings").texts(warnings.iter().map(String::as_str));
         json.key("policy").text(policy);
     });
-    Payload::of(json.finish())
+    json.finish()
 }
 
 /// The key `candidates`.
