@@ -129,3 +129,13 @@ impl Server {
         let _ = self.accepting.await;
     }
 }
+
+/// A body of `/generate` or `/plan` as the API reads it, with its warnings, for a plan without a gateway.
+pub(crate) fn read_ask(body: &[u8]) -> Result<(Ask, Vec<String>), Refusal> {
+    wire::ask::parse(body).map(|parsed| (parsed.ask, parsed.warnings))
+}
+
+/// The answer of `/plan`, for a plan without a gateway.
+pub(crate) fn plan_answer(explained: &Explained, policy: &str, warnings: &[String]) -> String {
+    wire::plan::text(explained, policy, warnings)
+}
