@@ -83,7 +83,6 @@ fn quality(text: &str) -> Value {
     text.parse::<f64>().ok().filter(|p| p.is_finite()).map_or_else(|| text.into(), Value::from)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "flags are copied")]
 fn name_of(flag: impl clap::ValueEnum + Copy) -> Value {
     flag.to_possible_value().map(|value| value.get_name().into()).unwrap_or_default()
 }

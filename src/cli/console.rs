@@ -54,12 +54,6 @@ impl Console {
         Self { json, out_styled: wanted && stdout().is_terminal(), err_styled: wanted && stderr().is_terminal() }
     }
 
-    /// Without any style.
-    #[cfg(test)]
-    pub(crate) const fn plain() -> Self {
-        Self { json: false, out_styled: false, err_styled: false }
-    }
-
     /// Whether stdout takes styles.
     pub(crate) const fn styles_data(self) -> bool {
         self.out_styled

@@ -44,16 +44,6 @@ use routes::Routes;
 
 pub use routes::Plane;
 
-/// A body of `/generate` or `/plan` as the API reads it, with its warnings: for a plan without a gateway.
-pub(crate) fn read_ask(body: &[u8]) -> Result<(Ask, Vec<String>), Refusal> {
-    wire::ask::parse(body).map(|parsed| (parsed.ask, parsed.warnings))
-}
-
-/// The answer of `/plan`, by the policy of that digest: for a plan without a gateway.
-pub(crate) fn plan_answer(explained: &Explained, policy: &str, warnings: &[String]) -> String {
-    wire::plan::text(explained, policy, warnings)
-}
-
 /// What a door bears.
 #[derive(Clone, Debug)]
 pub struct Bounds {

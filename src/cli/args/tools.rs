@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn spans_read_as_people_write_them() {
-        assert_eq!(span("30m"), Ok(Duration::from_secs(1_800)));
+        assert_eq!(span("30m"), Ok(Duration::from_mins(30)));
         assert_eq!(span("24h"), span("1d"));
         assert_eq!(span("2w"), span("14d"));
         for wrong in ["", "7", "d", "-7d", "7y", "1.5h", "7dd", "99999999999d"] {
