@@ -25,6 +25,7 @@ pub(in crate::policy) struct Provider {
     #[serde(default)]
     pub(in crate::policy) local: bool,
     /// Whether only requests with `data_policy: on-prem`, or that pin its models, may use it.
+    #[serde(default)]
     pub(in crate::policy) only_on_prem: bool,
     /// What it allows.
     #[serde(default)]
