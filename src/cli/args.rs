@@ -21,8 +21,7 @@ pub(crate) use tools::{
 
 /// Examples first: most people read no further.
 pub(crate) const TEMPLATE: &str = "\
-{about-with-newline}
-{after-help}
+{about}{after-help}
 
 {usage-heading} {usage}
 
@@ -35,7 +34,6 @@ pub(crate) const TEMPLATE: &str = "\
     version,
     help_template = TEMPLATE,
     max_term_width = 110,
-    propagate_version = true,
     after_help = "\
 Examples:
   tollgate demo                                  try it: no keys, no other service
@@ -111,11 +109,14 @@ Examples:
   tollgate batch asks.jsonl -o out --concurrency 8 --budget 5
   cat prompts.txt | tollgate batch - -o out --size 512x512
 
-A line is a prompt, or, when it begins with `{`, a JSON body of POST /generate, whose fields win over the flags. Empty
-lines, and plain lines that begin with `#`, are skipped. out/manifest.jsonl tells what became of every line: run the
-same command again to finish what a crash or Ctrl-C left. Ctrl-C once finishes what is under way, twice stops at once.
-The last line of stdout is the total of the folder; `saved` is what answers shared with, or repeated from, an earlier
-purchase would have cost."
+A line is a prompt, or, when it begins with `{`, a JSON body of POST /generate, whose fields win over
+the flags. Empty lines, and lines that begin with `#`, are skipped.
+
+out/manifest.jsonl tells what became of every line: run the same command again to finish what a crash
+or Ctrl-C left. Ctrl-C once finishes what is under way, twice stops at once.
+
+The last line of stdout is the folder's total. `saved` is what answers would have cost that were shared
+with, or repeated from, a purchase made for another line or another folder."
     )]
     Batch(BatchArgs),
     /// Show what a request would buy, and why; buys nothing
@@ -127,8 +128,8 @@ Examples:
   tollgate explain \"a logo that says \\\"Acme\\\"\" --quality 0.9 --policy policies
   tollgate explain --request ask.json --json | jq '.candidates[0]'
 
-With --policy, or when no gateway answers at the default address, it plans from the policy alone: what no one has
-measured yet is then the policy's guess."
+With --policy, or when no gateway answers at the default address, it plans from the policy alone, with
+the policy's guesses in the place of measurements."
     )]
     Explain(ExplainArgs),
     /// Check, format and describe policies

@@ -61,7 +61,7 @@ pub(crate) fn merged(text: &str, flags: &AskFlags) -> Result<Body, String> {
     // A line that spells its size in one way must not meet a flag that spells it in another.
     let spellings = ["width", "height", "w", "h", "size", "aspect_ratio"];
     if spellings.iter().any(|name| own.contains_key(*name)) {
-        spellings.iter().for_each(|name| drop(body.remove(*name)));
+        body.retain(|name, _| !spellings.contains(&name.as_str()));
     }
     body.extend(own);
     Ok(body)
@@ -83,7 +83,7 @@ fn quality(text: &str) -> Value {
     text.parse::<f64>().ok().filter(|p| p.is_finite()).map_or_else(|| text.into(), Value::from)
 }
 
-fn name_of(flag: impl clap::ValueEnum) -> Value {
+fn name_of(flag: impl clap::ValueEnum + Copy) -> Value {
     flag.to_possible_value().map(|value| value.get_name().into()).unwrap_or_default()
 }
 

@@ -33,7 +33,6 @@ use work::{Ended, Job};
 
 use crate::telemetry::clock;
 
-
 /// How long a gateway remembers an `Idempotency-Key`; an older unfinished line could be bought again unnoticed.
 const KEY_LIFE: Duration = Duration::from_hours(24);
 
@@ -69,7 +68,11 @@ pub(crate) async fn run(args: BatchArgs, console: Console) -> Result<Exit, Failu
     let ran = batch.run(sorted.todo, usize::from(args.concurrency), &mut ends).await;
     batch.progress.finish();
     let totals = Totals::of(&batch.manifest.borrow(), lines.iter().map(|line| line.key.as_str()));
-    if console.json { console.value(&totals)? } else { console.data(totals.line())? }
+    if console.json {
+        console.value(&totals)?;
+    } else {
+        console.data(totals.line())?;
+    }
     ran?;
     Ok(ends.conclude(&totals, &gateway, console))
 }
@@ -162,7 +165,9 @@ impl<'a> Sorted<'a> {
             let latest = manifest.latest(&line.key);
             let bought = latest.map_or(0, |record| record.rebuy);
             match latest {
-                Some(record) if record.status == Status::Succeeded && manifest.has_files(record) => sorted.finished += 1,
+                Some(record) if record.status == Status::Succeeded && manifest.has_files(record) => {
+                    sorted.finished += 1;
+                }
                 Some(record) if is_forgotten(record, now) && !rebuy => sorted.doubtful.push(line),
                 Some(record) if rebuy && (record.status == Status::Ambiguous || is_forgotten(record, now)) => {
                     sorted.todo.push(Job { line, rebuy: bought + 1 });
@@ -224,6 +229,7 @@ async fn refetch(manifest: &mut Manifest, lines: &[Line], gateway: &Gateway) -> 
 
 /// What kinds of end there were in this run.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a kind of end, and any of them may occur together")]
 struct Ends {
     done: bool,
     refused: bool,
@@ -238,7 +244,8 @@ impl Ends {
     /// The exit, money first: doubt before budget before outage before mere incompleteness.
     fn conclude(&self, totals: &Totals, gateway: &Gateway, console: Console) -> Exit {
         if let Some(why) = &self.unreachable {
-            let failure = Failure::new(Exit::ProvidersDown, format!("the gateway at {} stopped answering: {why}", gateway.url()));
+            let failure =
+                Failure::new(Exit::ProvidersDown, format!("the gateway at {} stopped answering: {why}", gateway.url()));
             console.failure(&failure.help("run the same command again when it is back; nothing is bought twice"));
         }
         if self.doubtful || totals.doubtful > 0 {

@@ -89,7 +89,8 @@ impl Gateway {
     /// `POST /generate`.
     pub(crate) async fn generate(&self, body: &Body, idempotency_key: Option<&str>) -> Result<Answer, Trouble> {
         let text = self.generate_text(body, idempotency_key).await?;
-        serde_json::from_slice(&text).map_err(|why| Trouble::Broken(format!("the answer is not one of a gateway: {why}")))
+        serde_json::from_slice(&text)
+            .map_err(|why| Trouble::Broken(format!("the answer is not one of a gateway: {why}")))
     }
 
     /// `POST /generate`, the answer as it came.
@@ -104,7 +105,8 @@ impl Gateway {
     /// `POST /plan`: spends nothing.
     pub(crate) async fn plan(&self, body: &Body) -> Result<Value, Trouble> {
         let text = answer(self.post("/plan", body)).await?;
-        serde_json::from_slice(&text).map_err(|why| Trouble::Broken(format!("the answer is not one of a gateway: {why}")))
+        serde_json::from_slice(&text)
+            .map_err(|why| Trouble::Broken(format!("the answer is not one of a gateway: {why}")))
     }
 
     /// `GET /images/{name}`: a stored picture; `None` when the gateway no longer has it.
@@ -216,7 +218,9 @@ fn refused(problem: &Problem) -> Failure {
         "unauthenticated" | "forbidden" => failure.help("give an API key with --key or TOLLGATE_KEY"),
         "no_plan" => failure.help("`tollgate explain` shows every candidate and the line of the policy that drops it"),
         "budget_exhausted" => failure.help("`tollgate ledger spend --by key` shows what was spent"),
-        "" => failure.help("is this the address of a gateway's API? It is the line `listening api` of `tollgate serve`"),
+        "" => {
+            failure.help("is this the address of a gateway's API? It is the line `listening api` of `tollgate serve`")
+        }
         _ if problem.exit() == Exit::Ambiguous => {
             let sum = doubt.map_or_else(|| "it".to_owned(), |doubt| format!("${doubt}"));
             failure.help(format!("{sum} may have been charged, and stays held in the ledger until someone knows"))

@@ -51,17 +51,7 @@ impl Console {
     pub(crate) fn of_process(json: bool) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        Self {
-            json,
-            out_styled: wanted && stdout().is_terminal(),
-            err_styled: wanted && stderr().is_terminal(),
-        }
-    }
-
-    /// Without any style.
-    #[cfg(test)]
-    pub(crate) const fn plain() -> Self {
-        Self { json: false, out_styled: false, err_styled: false }
+        Self { json, out_styled: wanted && stdout().is_terminal(), err_styled: wanted && stderr().is_terminal() }
     }
 
     /// Whether stdout takes styles.
@@ -75,6 +65,7 @@ impl Console {
     }
 
     /// Writes data and a newline to stdout, at once. A reader that went away (`| head`) is a quiet success.
+    #[expect(clippy::unused_self, reason = "the console is the leave to print")]
     pub(crate) fn data(self, text: impl Display) -> Result<(), Failure> {
         let mut out = stdout().lock();
         match writeln!(out, "{text}").and_then(|()| out.flush()) {
@@ -93,6 +84,7 @@ impl Console {
     }
 
     /// Writes a message to stderr; a closed stderr loses it.
+    #[expect(clippy::unused_self, reason = "the console is the leave to print")]
     pub(crate) fn say(self, text: impl Display) {
         let _ = writeln!(stderr().lock(), "{text}");
     }

@@ -44,8 +44,9 @@ impl Folder {
             return Ok(Self(None));
         }
         let path = std::env::temp_dir().join(format!("tollgate-demo-{}", uuid::Uuid::now_v7().simple()));
-        std::fs::create_dir_all(&path)
-            .map_err(|why| Failure::usage(format!("{} cannot be made: {why}", path.display())).help("name a folder with --data"))?;
+        std::fs::create_dir_all(&path).map_err(|why| {
+            Failure::usage(format!("{} cannot be made: {why}", path.display())).help("name a folder with --data")
+        })?;
         settings.data = Some(path.clone());
         Ok(Self(Some(path)))
     }

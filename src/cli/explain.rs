@@ -21,7 +21,11 @@ const NEAR: &str = "http://127.0.0.1:8080";
 
 pub(crate) async fn run(args: ExplainArgs, console: Console) -> Result<Exit, Failure> {
     let body = body(&args)?;
-    let plan = if args.policy.is_some() { offline::plan(&body, args.policy.as_deref())? } else { asked(&args, &body, console).await? };
+    let plan = if args.policy.is_some() {
+        offline::plan(&body, args.policy.as_deref())?
+    } else {
+        asked(&args, &body, console).await?
+    };
     let candidates = plan.get("candidates").and_then(Value::as_array);
     let fits = candidates.into_iter().flatten().any(|one| one.get("chosen").and_then(Value::as_bool) == Some(true));
     if console.json {
@@ -57,9 +61,10 @@ async fn asked(args: &ExplainArgs, body: &Body, console: Console) -> Result<Valu
 }
 
 fn shown(plan: &Value) -> Result<Shown, Failure> {
-    serde_json::from_value(plan.clone())
-        .map_err(|why| Failure::usage(format!("the gateway's plan cannot be read: {why}"))
-            .help("is the gateway newer than this command? --json prints the plan as it came"))
+    serde_json::from_value(plan.clone()).map_err(|why| {
+        Failure::usage(format!("the gateway's plan cannot be read: {why}"))
+            .help("is the gateway newer than this command? --json prints the plan as it came")
+    })
 }
 
 /// The candidates of a refusal, as a table; `None` when it lists none.

@@ -30,7 +30,8 @@ pub(crate) async fn run(args: GenerateArgs, console: Console) -> Result<Exit, Fa
         Err(trouble) => return Err(refused(trouble, &gateway, console)),
     };
     let seconds = began.elapsed().as_secs_f64();
-    let not_ours = |why| Failure::new(Exit::Ambiguous, format!("{} answered what is not an image: {why}", gateway.url()));
+    let not_ours =
+        |why| Failure::new(Exit::Ambiguous, format!("{} answered what is not an image: {why}", gateway.url()));
     let answer: Answer = serde_json::from_slice(&text).map_err(not_ours)?;
     let files = if to_stdout { pipe(&answer)? } else { save(&answer, &args.output)? };
     for warning in &answer.warnings {
@@ -98,7 +99,11 @@ fn refused(trouble: Trouble, gateway: &Gateway, console: Console) -> Failure {
 pub(crate) fn decode(picture: &Picture) -> Result<Vec<u8>, String> {
     let text = picture.b64_json.as_deref().ok_or("the answer has no image bytes")?;
     let bytes = base64_simd::STANDARD.decode_to_vec(text).map_err(|_| "the image is not base64")?;
-    if wire::sha256(&bytes) == picture.sha256 { Ok(bytes) } else { Err("the image does not match its SHA-256".to_owned()) }
+    if wire::sha256(&bytes) == picture.sha256 {
+        Ok(bytes)
+    } else {
+        Err("the image does not match its SHA-256".to_owned())
+    }
 }
 
 fn save(answer: &Answer, output: &Path) -> Result<Vec<PathBuf>, Failure> {
@@ -145,7 +150,13 @@ fn line(answer: &Answer, files: &[PathBuf], seconds: f64) -> String {
         why.push(format!("{}, ${saved} not spent again", answer.served));
     }
     why.extend(answer.adjustments.iter().cloned());
-    let columns = [names.join(" "), answer.model.clone(), format!("${}", answer.cost.usd), format!("{seconds:.1} s"), why.join(", ")];
+    let columns = [
+        names.join(" "),
+        answer.model.clone(),
+        format!("${}", answer.cost.usd),
+        format!("{seconds:.1} s"),
+        why.join(", "),
+    ];
     let filled: Vec<_> = columns.into_iter().filter(|column| !column.is_empty()).collect();
     filled.join("  ")
 }

@@ -62,7 +62,7 @@ impl House {
         let api = bind(settings.server.listen, "API", "--listen").await?;
         let admin = bind(settings.server.admin, "admin plane", "--admin").await?;
         let ledger = ledger(&settings)?;
-        let notes = notes(&snapshot, ledger.recovered());
+        let notes = notes(&settings, &snapshot, ledger.recovered());
         let engine = Arc::new(Engine::new(Parts {
             snapshots: Arc::clone(&snapshots),
             ledger: Arc::new(ledger),
@@ -167,7 +167,8 @@ fn snapshots(settings: &Settings, telemetry: &Arc<Telemetry>) -> Result<Arc<Snap
     });
     let snapshots = loaded.map_err(|diagnostics| {
         let text = policy::diagnostic::render(&diagnostics, false);
-        Failure::usage(format!("the policy has mistakes\n\n{text}")).help("`tollgate policy check` finds them without a start")
+        Failure::usage(format!("the policy has mistakes\n\n{text}"))
+            .help("`tollgate policy check` finds them without a start")
     })?;
     let snapshot = snapshots.current();
     let catalog = &snapshot.catalog;
@@ -194,7 +195,8 @@ fn safe(settings: &Settings, snapshot: &Snapshot) -> Result<(), Failure> {
 fn ledger(settings: &Settings) -> Result<SqliteLedger, Failure> {
     let data = settings.data();
     std::fs::create_dir_all(data).map_err(|why| {
-        Failure::usage(format!("the data folder {} cannot be made: {why}", data.display())).help("choose another with --data")
+        Failure::usage(format!("the data folder {} cannot be made: {why}", data.display()))
+            .help("choose another with --data")
     })?;
     SqliteLedger::open(data.join("tollgate.db"), settings.ledger.durability).map_err(|fault| {
         Failure::usage(format!("{fault}"))
@@ -208,8 +210,9 @@ fn images(settings: &Settings) -> Result<StoredImages, Failure> {
 }
 
 /// What an operator should know at the start.
-fn notes(snapshot: &Snapshot, recovered: u64) -> Vec<String> {
+fn notes(settings: &Settings, snapshot: &Snapshot, recovered: u64) -> Vec<String> {
     let mut notes = snapshot.off_lines();
+    notes.push(format!("policy {}, ledger and images in {}", snapshot.digest, settings.data().display()));
     if recovered > 0 {
         notes.push(format!("{recovered} calls were under way when the last process died; their money is in doubt"));
     }

@@ -98,7 +98,11 @@ async fn show(args: &ShowArgs, console: Console) -> Result<Exit, Failure> {
         return Err(Failure::usage(format!("the ledger has no generation {}", args.id))
             .help("the id is the field `id` of an answer: gen_ and 32 characters"));
     };
-    if console.json { console.value(&as_json(&record))? } else { console.data(as_text(&record, console))? }
+    if console.json {
+        console.value(&as_json(&record))?;
+    } else {
+        console.data(as_text(&record, console))?;
+    }
     Ok(Exit::Ok)
 }
 
@@ -156,10 +160,13 @@ fn as_text(record: &Record, console: Console) -> String {
     ];
     lines.extend(opening.prompt.as_ref().map(|prompt| format!("prompt    {}", prompt.replace('\n', " "))));
     lines.extend(opening.metadata.iter().map(|(name, value)| format!("metadata  {name}={value}")));
-    lines.extend(closing.into_iter().flat_map(|closing| &closing.images).map(|image| format!("image     /images/{image}")));
+    lines.extend(
+        closing.into_iter().flat_map(|closing| &closing.images).map(|image| format!("image     /images/{image}")),
+    );
     let number = |name| (name, Align::Right);
     let word = |name| (name, Align::Left);
-    let columns = [number("#"), word("model"), word("outcome"), word("money"), number("usd"), number("seconds"), word("detail")];
+    let columns =
+        [number("#"), word("model"), word("outcome"), word("money"), number("usd"), number("seconds"), word("detail")];
     let mut sheet = Sheet::new(&columns);
     for attempt in attempts {
         sheet.row(

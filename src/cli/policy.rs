@@ -54,7 +54,10 @@ fn summary(report: &policy::CheckReport, errors: usize, warnings: usize, console
     let found: Vec<_> = some(errors, "error").into_iter().chain(some(warnings, "warning")).collect();
     let found = found.join(" and ");
     match &report.snapshot {
-        None => format!("{} {found}; the policy would not be applied", Style::Red.paint("error:", console.styles_messages())),
+        None => format!(
+            "{} {found}; the policy would not be applied",
+            Style::Red.paint("error:", console.styles_messages())
+        ),
         Some(snapshot) => {
             let catalog = &snapshot.catalog;
             let found = if found.is_empty() { String::new() } else { format!(", {found}") };
@@ -110,7 +113,7 @@ fn report(changed: &[String], only_check: bool, console: Console) -> Result<(), 
 
 fn formatted(file: &Path, text: &str, console: Console) -> Result<String, Failure> {
     policy::fmt(text).map_err(|mistake| {
-        console.say(format_args!("{}\n", mistake.render(console.styles_messages())));
+        console.say(format_args!("{}\n", mistake.in_file(&file.to_string_lossy()).render(console.styles_messages())));
         Failure::usage(format!("{} cannot be formatted before it is mended", file.display()))
     })
 }

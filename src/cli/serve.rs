@@ -35,9 +35,10 @@ pub(crate) fn begin_log(settings: Log) {
 
 /// One line for each listener: whoever started the process learns from them that it is ready, and where.
 pub(crate) fn announce(house: &House, console: Console) -> Result<(), Failure> {
-    house.planes().into_iter().try_for_each(|(plane, address)| {
-        console.data(format_args!("listening {plane} http://{address}"))
-    })
+    house
+        .planes()
+        .into_iter()
+        .try_for_each(|(plane, address)| console.data(format_args!("listening {plane} http://{address}")))
 }
 
 /// Serves until a signal to stop; a second one does not wait for requests under way.
@@ -57,7 +58,8 @@ fn told(report: &ReloadReport, console: Console) {
     if report.ok {
         console.say(format_args!("policy {} is in force", report.digest));
     } else {
-        console.warn(format_args!("the policy was not applied, {} stays in force\n{}", report.digest, report.diagnostics));
+        console
+            .warn(format_args!("the policy was not applied, {} stays in force\n{}", report.digest, report.diagnostics));
     }
 }
 

@@ -212,8 +212,10 @@ impl Settings {
         for (key, url, what) in shared {
             if let Some(url) = url {
                 let scheme = url.split_once(':').map_or(url.as_str(), |(scheme, _)| scheme);
-                return Err(Failure::usage(format!("`{key}` names a {scheme} store, which this build does not support"))
-                    .help(format!("leave `{key}` out: {what} then live in this process and its data folder")));
+                return Err(Failure::usage(format!(
+                    "`{key}` names a {scheme} store, which this build does not support"
+                ))
+                .help(format!("leave `{key}` out: {what} then live in this process and its data folder")));
             }
         }
         Ok(())
@@ -244,7 +246,11 @@ fn wrong(mistakes: &[Mistake]) -> Failure {
         let help = mistake.help.as_ref().map(|help| format!("\n  help: {help}")).unwrap_or_default();
         format!("{place}{}{help}", mistake.what)
     };
-    Failure::usage(mistakes.iter().map(line).collect::<Vec<_>>().join("\n"))
+    let lines: Vec<_> = mistakes.iter().map(line).collect();
+    match lines.as_slice() {
+        [only] => Failure::usage(only),
+        all => Failure::usage(format!("the settings have {} mistakes\n{}", all.len(), all.join("\n"))),
+    }
 }
 
 #[cfg(test)]
@@ -271,7 +277,8 @@ mod tests {
     #[test]
     fn providers_are_overridden_from_file_and_environment() {
         let text = "[providers.my-forge]\nbase_url = \"http://10.0.0.7:7860\"\n";
-        let environment = [("TOLLGATE_PROVIDERS__STABILITY__KEY", "sk-1"), ("TOLLGATE_PROVIDERS__MY_FORGE__KEY", "u:p")];
+        let environment =
+            [("TOLLGATE_PROVIDERS__STABILITY__KEY", "sk-1"), ("TOLLGATE_PROVIDERS__MY_FORGE__KEY", "u:p")];
         let settings = layered(text, &environment).unwrap();
         let forge = &settings.providers["my-forge"];
         assert_eq!(forge.base_url.as_deref(), Some("http://10.0.0.7:7860"));
@@ -285,6 +292,7 @@ mod tests {
         let environment = [("TOLLGATE_SERVER__BODY_LIMIT", "lots"), ("TOLLGATE_LOG__PROMPT", "1")];
         let failure = layered(text, &environment).unwrap_err();
         insta::assert_snapshot!(failure.what(), @r"
+        the settings have 6 mistakes
         tollgate.toml:2:1: `server.listen` is `8080`, and should be an address and a port, such as 127.0.0.1:8080
         tollgate.toml:3:1: no setting `server.max_inflight`
           help: did you mean `server.max_in_flight`?

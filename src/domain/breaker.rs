@@ -120,7 +120,7 @@ impl Breaker {
     pub fn hear(&mut self, signal: Signal, now: Timestamp) {
         let probe = std::mem::take(&mut self.probing);
         match signal {
-            Signal::Success => self.succeed(),
+            Signal::Success => self.succeed(probe),
             Signal::CoolDown(wait) => self.cool_until = self.cool_until.max(Some(later(now, wait))),
             Signal::Trip(wait) => self.open(now, wait),
             Signal::Failure => self.fail(probe, now),
@@ -132,11 +132,12 @@ impl Breaker {
         self.probing = false;
     }
 
-    fn succeed(&mut self) {
+    /// Only a probe closes: a late success of a call that was sent before it opened says nothing of now.
+    fn succeed(&mut self, probe: bool) {
         self.failures_in_a_row = 0;
         self.good = self.good.saturating_add(1);
-        if self.open_until.take().is_some() {
-            (self.good, self.bad, self.opened) = (0, 0, 0);
+        if probe {
+            (self.good, self.bad, self.opened, self.open_until) = (0, 0, 0, None);
         }
     }
 

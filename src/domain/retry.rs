@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     const CALM: Situation =
-        Situation { tries: 1, left: Duration::from_secs(60), budget: true, moderated_next: false, jitter: 0.5 };
+        Situation { tries: 1, left: Duration::from_mins(1), budget: true, moderated_next: false, jitter: 0.5 };
 
     fn fault(class: Class, billed: Billed) -> Fault {
         Fault::new(class, Blame::Provider, billed, "")

@@ -97,7 +97,8 @@ fn lines_fail_alone_and_the_exit_says_so() {
     let of = |line: u64| records.iter().rfind(|record| record["line"] == line).unwrap();
     assert_eq!((&of(5)["status"], of(2)["served"].as_str()), (&"failed".into(), Some("fresh")));
     let two = of(4);
-    let files: HashSet<_> = [&two["file"], &two["more"][0]["file"]].into_iter().map(|file| file.as_str().unwrap()).collect();
+    let files: HashSet<_> =
+        [&two["file"], &two["more"][0]["file"]].into_iter().map(|file| file.as_str().unwrap()).collect();
     assert!(files.iter().all(|file| here.join("out").join(file).is_file()) && files.len() == 2, "{two}");
 }
 
@@ -129,7 +130,8 @@ fn an_interrupt_finishes_what_is_under_way() {
     let demo = Serving::demo("10");
     let (here, url) = (demo.folder.path().to_owned(), demo.url());
     prompts(&here, 12);
-    let child = tollgate(&here).args(arguments(&url, &[])).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child =
+        tollgate(&here).args(arguments(&url, &[])).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     until("lines under way", || count(&here, "sent") >= 4);
     let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(sent.success());

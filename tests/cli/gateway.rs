@@ -2,19 +2,26 @@
 
 use super::support::{Serving, folder, get, run, tollgate, until};
 
+/// A model whose provider bills by the picture: the simulators of one's own servers bill nothing.
+const MODEL: &str = "stability/sd3.5-medium";
+
 #[test]
 fn a_demo_makes_explains_and_accounts() {
     let demo = Serving::demo("200");
     let (here, url) = (demo.folder.path(), demo.url());
     assert_eq!(get(demo.admin, "/readyz").0, 200);
 
-    let made = run(here, &["generate", "a red bicycle", "-o", "bike.png", "--size", "512x512", "--url", &url]);
+    let made = run(
+        here,
+        &["generate", "a red bicycle", "-o", "bike.png", "--size", "512x512", "--model", MODEL, "--url", &url],
+    );
     assert_eq!(made.code, 0, "{made:?}");
     let picture = std::fs::read(here.join("bike.png")).unwrap();
     assert!(picture.starts_with(b"\x89PNG"));
     assert!(made.out.starts_with("bike.png  ") && made.out.contains("task concept"), "{}", made.out);
 
-    let made = run(here, &["--json", "generate", "two foxes", "-o", "fox.jpg", "--n", "2", "--url", &url]);
+    let made =
+        run(here, &["--json", "generate", "two foxes", "-o", "fox.jpg", "--n", "2", "--model", MODEL, "--url", &url]);
     let answer = made.json();
     assert_eq!(made.code, 0, "{made:?}");
     assert_eq!(answer["images"][1]["file"], "fox-2.jpg");
@@ -39,7 +46,10 @@ fn a_demo_makes_explains_and_accounts() {
 fn a_refusal_says_why_and_costs_nothing() {
     let demo = Serving::demo("200");
     let (here, url) = (demo.folder.path(), demo.url());
-    let dear = run(here, &["generate", "a fox", "-o", "fox.png", "--max-cost-usd", "0.0001", "--quality", "0.99", "--url", &url]);
+    let dear = run(
+        here,
+        &["generate", "a fox", "-o", "fox.png", "--max-cost-usd", "0.0001", "--quality", "0.99", "--url", &url],
+    );
     assert_eq!(dear.code, 1, "{dear:?}");
     assert!(dear.err.contains("error: no_plan: ") && dear.err.contains("not chosen because"), "{}", dear.err);
     let wrong = run(here, &["generate", "a fox", "-o", "fox.png", "--width", "9", "--url", &url]);

@@ -5,8 +5,24 @@ use super::support::{folder, run};
 #[test]
 fn every_command_explains_itself() {
     let commands = [
-        "", "serve", "demo", "sandbox", "generate", "batch", "explain", "policy", "policy check", "policy fmt",
-        "policy schema", "ledger", "ledger spend", "ledger show", "key", "key new", "completions", "doctor",
+        "",
+        "serve",
+        "demo",
+        "sandbox",
+        "generate",
+        "batch",
+        "explain",
+        "policy",
+        "policy check",
+        "policy fmt",
+        "policy schema",
+        "ledger",
+        "ledger spend",
+        "ledger show",
+        "key",
+        "key new",
+        "completions",
+        "doctor",
     ];
     let folder = folder();
     for command in commands {
@@ -22,7 +38,9 @@ fn every_command_explains_itself() {
 #[test]
 fn a_misspelt_command_is_a_usage_error() {
     let folder = folder();
-    for arguments in [&["serv"][..], &["generate"], &["batch", "x", "-o", "y", "--concurrency", "0"], &["--nonsense"], &[]] {
+    for arguments in
+        [&["serv"][..], &["generate"], &["batch", "x", "-o", "y", "--concurrency", "0"], &["--nonsense"], &[]]
+    {
         let ran = run(folder.path(), arguments);
         assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{ran:?}");
     }

@@ -68,8 +68,13 @@ pub(crate) struct ExplainArgs {
     /// The request.
     #[command(flatten)]
     pub(crate) ask: AskFlags,
-    /// Ask the gateway at this address [default: http://127.0.0.1:8080, if it answers]
-    #[arg(long, value_name = "URL", env = "TOLLGATE_URL")]
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "Ask the gateway at this address [default: http://127.0.0.1:8080, if it answers]",
+        env = "TOLLGATE_URL",
+        hide_env_values = true
+    )]
     pub(crate) url: Option<String>,
     /// API key, when the gateway wants one
     #[arg(long, value_name = "KEY", env = "TOLLGATE_KEY", hide_env_values = true)]
@@ -80,7 +85,13 @@ pub(crate) struct ExplainArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct GatewayArgs {
     /// Address of the gateway
-    #[arg(long, value_name = "URL", env = "TOLLGATE_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "TOLLGATE_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8080"
+    )]
     pub(crate) url: String,
     /// API key, when the gateway wants one
     #[arg(long, value_name = "KEY", env = "TOLLGATE_KEY", hide_env_values = true)]
@@ -127,14 +138,14 @@ pub(crate) struct AskFlags {
     /// Model, such as stability/sd3.5-medium [default: auto]
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
-    /// Where the prompt may go [default: any]
-    #[arg(long, value_name = "WHERE")]
+    /// Where the prompt may go: anywhere, or only to providers that the policy marks local [default: any]
+    #[arg(long, value_name = "any|on-prem", hide_possible_values = true)]
     pub(crate) data_policy: Option<DataPolicyFlag>,
-    /// Exactly the asked pixels, or as the model makes them [default: exact]
-    #[arg(long, value_name = "FIT")]
+    /// Exactly the asked pixels, resized or cropped, or the model's nearest size [default: exact]
+    #[arg(long, value_name = "exact|nearest", hide_possible_values = true)]
     pub(crate) fit: Option<FitFlag>,
     /// Format of the image [default: the extension's, else png]
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "png|jpeg|webp", hide_possible_values = true)]
     pub(crate) output_format: Option<FormatFlag>,
     /// A name and a value for the ledger and the policy's rules; may be given 16 times
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
@@ -147,30 +158,23 @@ pub(crate) struct AskFlags {
 /// `data_policy`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum DataPolicyFlag {
-    /// To any provider
     Any,
-    /// Only to providers that the policy marks local
     OnPrem,
 }
 
 /// `fit`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum FitFlag {
-    /// Resized or centre-cropped to the asked pixels
     Exact,
-    /// The model's nearest size
     Nearest,
 }
 
 /// `output_format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FormatFlag {
-    /// PNG
     Png,
-    /// JPEG
     #[value(alias = "jpg")]
     Jpeg,
-    /// WebP
     Webp,
 }
 

@@ -68,7 +68,7 @@ pub(crate) struct PlaneFlags {
     #[arg(long, value_name = "PATH")]
     pub(crate) policy: Option<PathBuf>,
     /// Settings file [default: tollgate.toml, if there is one]
-    #[arg(long, value_name = "PATH", env = "TOLLGATE_CONFIG")]
+    #[arg(long, value_name = "PATH", env = "TOLLGATE_CONFIG", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,
     /// Folder of the ledger and the images [default: data; `demo`: a temporary folder]
     #[arg(long, value_name = "DIR")]

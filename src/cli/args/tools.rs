@@ -91,27 +91,23 @@ Examples:
 /// `tollgate ledger spend`.
 #[derive(Args, Debug)]
 pub(crate) struct SpendArgs {
-    /// What to sum by
-    #[arg(long, value_name = "GROUP", default_value = "model")]
+    /// What to sum by; days are UTC's
+    #[arg(long, value_name = "model|task|day|key", default_value = "model", hide_possible_values = true)]
     pub(crate) by: SpendGroup,
     /// How far back: a number with m, h, d or w for minutes, hours, days or weeks
     #[arg(long, value_name = "TIME", default_value = "7d", value_parser = span)]
     pub(crate) since: Duration,
     /// Folder of the ledger
-    #[arg(long, value_name = "DIR", default_value = "data", env = "TOLLGATE_DATA__DIR")]
+    #[arg(long, value_name = "DIR", default_value = "data", env = "TOLLGATE_DATA__DIR", hide_env_values = true)]
     pub(crate) data: PathBuf,
 }
 
 /// `--by`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum SpendGroup {
-    /// By model
     Model,
-    /// By task
     Task,
-    /// By UTC day
     Day,
-    /// By API key
     Key,
 }
 
@@ -121,7 +117,7 @@ pub(crate) struct ShowArgs {
     /// The generation's id, gen_…
     pub(crate) id: String,
     /// Folder of the ledger
-    #[arg(long, value_name = "DIR", default_value = "data", env = "TOLLGATE_DATA__DIR")]
+    #[arg(long, value_name = "DIR", default_value = "data", env = "TOLLGATE_DATA__DIR", hide_env_values = true)]
     pub(crate) data: PathBuf,
 }
 
@@ -196,7 +192,7 @@ mod tests {
 
     #[test]
     fn spans_read_as_people_write_them() {
-        assert_eq!(span("30m"), Ok(Duration::from_secs(1_800)));
+        assert_eq!(span("30m"), Ok(Duration::from_mins(30)));
         assert_eq!(span("24h"), span("1d"));
         assert_eq!(span("2w"), span("14d"));
         for wrong in ["", "7", "d", "-7d", "7y", "1.5h", "7dd", "99999999999d"] {

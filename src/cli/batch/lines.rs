@@ -62,7 +62,9 @@ pub(super) fn parse(text: &str, name: &str, flags: &AskFlags) -> Result<Vec<Line
         return Err(Failure::usage(mistakes.join("\n")).help("nothing was sent; mend these lines and run it again"));
     }
     if lines.is_empty() {
-        return Err(Failure::usage(format!("{name} has no prompt")).help("write a prompt a line, such as: a red bicycle"));
+        return Err(
+            Failure::usage(format!("{name} has no prompt")).help("write a prompt a line, such as: a red bicycle")
+        );
     }
     Ok(lines)
 }

@@ -89,8 +89,8 @@ mod tests {
     use super::super::manifest::End;
     use super::*;
 
-    fn usd(cents: i64) -> Option<Usd> {
-        Some(Usd(Money::from_micros(cents * 10_000)))
+    fn usd(cents: i64) -> Usd {
+        Usd(Money::from_micros(cents * 10_000))
     }
 
     fn record(key: &str, status: Status, end: End) -> Record {
@@ -105,8 +105,8 @@ mod tests {
         let served = |id: &str, cost, saved| End {
             id: Some(id.to_owned()),
             file: Some("a.png".to_owned()),
-            cost_usd: usd(cost),
-            saved_usd: usd(saved),
+            cost_usd: Some(usd(cost)),
+            saved_usd: Some(usd(saved)),
             ..End::default()
         };
         // One bought, one that shared it, one that a later run got again as its own, one from before this folder.
@@ -114,7 +114,7 @@ mod tests {
         manifest.append(record("b", Status::Succeeded, served("gen_1", 0, 4))).unwrap();
         manifest.append(record("a", Status::Succeeded, served("gen_1", 4, 0))).unwrap();
         manifest.append(record("c", Status::Succeeded, served("gen_2", 0, 5))).unwrap();
-        let failed = End { cost_usd: usd(1), ambiguous_usd: usd(3), ..End::default() };
+        let failed = End { cost_usd: Some(usd(1)), ambiguous_usd: Some(usd(3)), ..End::default() };
         manifest.append(record("d", Status::Ambiguous, failed.clone())).unwrap();
         manifest.append(record("d", Status::Sent, End::default())).unwrap();
         manifest.append(record("d", Status::Ambiguous, failed)).unwrap();

@@ -78,7 +78,9 @@ pub(super) async fn line(batch: &Batch<'_>, job: &Job<'_>) -> Result<Ended, Fail
     }
     let own = sent_before || repeated;
     let mut end = money(&answer, own);
-    (end.file, end.sha256, end.more) = save(batch, line, &answer)?;
+    let mut saved = save(batch, line, &answer)?.into_iter();
+    (end.file, end.sha256) = saved.next().map(|first| (first.file, first.sha256)).unzip();
+    end.more = saved.collect();
     batch.purse.spend(end.cost_usd.unwrap_or_default().0 + end.ambiguous_usd.unwrap_or_default().0);
     record(batch, job, Status::Succeeded, end)?;
     Ok(Ended::Done)
@@ -163,12 +165,7 @@ fn refused(batch: &Batch<'_>, job: &Job<'_>, trouble: Trouble) -> Result<Ended, 
         exit => Ended::Failed(exit, sentence.clone()),
     };
     let status = if matches!(ended, Ended::Doubtful(_)) { Status::Ambiguous } else { Status::Failed };
-    let end = End {
-        cost_usd: Some(Usd(paid)),
-        ambiguous_usd: doubt.map(Usd),
-        error: Some(sentence),
-        ..End::default()
-    };
+    let end = End { cost_usd: Some(Usd(paid)), ambiguous_usd: doubt.map(Usd), error: Some(sentence), ..End::default() };
     record(batch, job, status, end)?;
     Ok(ended)
 }
@@ -195,11 +192,7 @@ fn money(answer: &Answer, own: bool) -> End {
 }
 
 /// Writes the images; each file is whole or absent.
-fn save(
-    batch: &Batch<'_>,
-    line: &Line,
-    answer: &Answer,
-) -> Result<(Option<String>, Option<String>, Vec<Saved>), Failure> {
+fn save(batch: &Batch<'_>, line: &Line, answer: &Answer) -> Result<Vec<Saved>, Failure> {
     let many = answer.images.len() > 1;
     let mut saved = Vec::with_capacity(answer.images.len());
     for (number, picture) in (1..).zip(&answer.images) {
@@ -207,9 +200,7 @@ fn save(
         let name = if many { generate::numbered(Path::new(&name), number).display().to_string() } else { name };
         saved.push(keep(batch.manifest.borrow().folder(), name, picture)?);
     }
-    let mut saved = saved.into_iter();
-    let (file, sha256) = saved.next().map(|first| (first.file, first.sha256)).unzip();
-    Ok((file, sha256, saved.collect()))
+    Ok(saved)
 }
 
 fn keep(folder: &Path, name: String, picture: &Picture) -> Result<Saved, Failure> {

@@ -17,11 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// One check for each provider that is on and has an address.
 pub(super) async fn providers(snapshot: &Snapshot) -> Vec<Check> {
     transport::install_tls();
-    let client = reqwest::Client::builder()
-        .timeout(PATIENCE)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .build();
+    let client =
+        reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).no_proxy().build();
     let client = match client {
         Ok(client) => client,
         Err(why) => return vec![Check::new("reach", Mark::Fail, format!("no HTTP client can be made: {why}"))],

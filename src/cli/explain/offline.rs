@@ -26,7 +26,9 @@ pub(super) fn plan(body: &Body, path: Option<&Path>) -> Result<Value, Failure> {
     let snapshot = snapshot(path)?;
     let text = Value::Object(body.clone()).to_string();
     let (ask, warnings) = server::read_ask(text.as_bytes()).map_err(|refusal| wrong(&refusal))?;
-    let request = snapshot.resolve(ask, "").map_err(|wrong| Failure::usage(format!("{} (at {})", wrong.detail, wrong.pointer)))?;
+    let request = snapshot
+        .resolve(ask, "")
+        .map_err(|wrong| Failure::usage(format!("{} (at {})", wrong.detail, wrong.pointer)))?;
     let view = view(&snapshot, &request);
     let planned = planned(&request, &snapshot.catalog, &view, house::today());
     let explained = explain(&planned, &request, &snapshot.catalog, &view);

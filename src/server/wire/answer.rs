@@ -9,7 +9,7 @@ use http::header::{HeaderName, HeaderValue};
 
 use super::super::payload::Payload;
 use super::json::Json;
-use crate::domain::ledger::Attempt;
+use crate::domain::ledger::{Attempt, MoneyState};
 use crate::domain::plan::explain::StepLine;
 use crate::domain::request::ResponseFormat;
 use crate::engine::{Served, ServedImage, Timings};
@@ -110,6 +110,9 @@ pub(in crate::server) fn attempts(json: &mut Json, attempts: &[Attempt]) {
             json.key("model").text(&attempt.model);
             json.key("outcome").text(attempt.outcome);
             json.key("usd").usd(attempt.charged);
+            if attempt.state == MoneyState::Ambiguous {
+                json.key("held_usd").usd(attempt.held);
+            }
             json.key("billed").text(attempt.billed.name());
             json.key("latency_ms").millis(attempt.latency);
             if !attempt.detail.is_empty() {
@@ -164,7 +167,7 @@ pub(in crate::server) mod tests {
     use super::*;
     use crate::domain::fault::Billed;
     use crate::domain::image::{Format, Size};
-    use crate::domain::ledger::{Basis, MoneyState};
+    use crate::domain::ledger::Basis;
     use crate::domain::money::Money;
     use crate::engine::{Expected, How};
 

@@ -1,0 +1,107 @@
+//! What the gateway adds, beside nginx, in one run: `cargo bench --bench end_to_end`.
+//!
+//! Every process is separate and on loopback: the sandbox as the provider, nginx as a reverse proxy to it, the gateway
+//! with planning, limits, ledger, image store and metrics on, and this load generator. CPU is read from the kernel's
+//! account of each process; latency is taken from the moment at which a request was due.
+
+mod load;
+mod stage;
+
+use std::time::Duration;
+
+use load::{Load, Shot};
+use stage::{Peer, Stage};
+
+const CALLERS: usize = 32;
+const RATE: u32 = 500;
+
+fn main() {
+    // `cargo test --benches` asks only whether it starts.
+    if std::env::args().any(|arg| arg == "--test") {
+        return;
+    }
+    let seconds = std::env::var("BENCH_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(5);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(run(Duration::from_secs(seconds)));
+}
+
+async fn run(span: Duration) {
+    let stage = Stage::open().await;
+    println!("CPU per request, {CALLERS} callers, {} s each (user + system, all of the peer's processes)\n", span.as_secs());
+    println!("{:<44} {:>10} {:>9} {:>7} {:>8}", "", "CPU µs", "req/s", "ratio", "target");
+    for (size, direct, generate) in [
+        ("2 KiB image", stage.small_direct(), stage.small_generate()),
+        ("1 MiB image", stage.large_direct(), stage.large_generate()),
+    ] {
+        let small = size.starts_with('2');
+        let nginx = cpu(&stage.nginx, &direct, span).await;
+        row(&format!("nginx, {size}"), nginx, nginx.micros, "");
+        let gateway = cpu(&stage.process, &generate, span).await;
+        row(&format!("tollgate /generate, {size}"), gateway, nginx.micros, if small { "<= 6" } else { "<= 3" });
+        if small {
+            let joins = cpu(&stage.process, &stage.small_joined(), span).await;
+            row("tollgate, joined flights", joins, nginx.micros, "<= 2");
+            let replays = cpu(&stage.process, &stage.small_replayed().await, span).await;
+            row("tollgate, replayed keys", replays, nginx.micros, "<= 2");
+        } else {
+            let raw = cpu(&stage.process, &stage.large_raw(), span).await;
+            row("tollgate /generate, 1 MiB as raw bytes", raw, nginx.micros, "");
+        }
+    }
+    memory(&stage).await;
+    latency(&stage, span).await;
+}
+
+#[derive(Clone, Copy)]
+struct Cost {
+    micros: f64,
+    rate: f64,
+}
+
+fn row(name: &str, cost: Cost, nginx: f64, target: &str) {
+    println!("{name:<44} {:>10.1} {:>9.0} {:>7.2} {target:>8}", cost.micros, cost.rate, cost.micros / nginx);
+}
+
+async fn cpu(peer: &Peer, shot: &Shot, span: Duration) -> Cost {
+    Load::closed(peer.address, shot, CALLERS, span / 4).await;
+    let before = peer.cpu();
+    let done = Load::closed(peer.address, shot, CALLERS, span).await;
+    let used = peer.cpu() - before;
+    assert!(done.failed == 0, "{} of {} requests failed: {}", done.failed, done.count, done.sample);
+    Cost { micros: used.as_secs_f64() * 1e6 / done.count as f64, rate: done.count as f64 / span.as_secs_f64() }
+}
+
+async fn memory(stage: &Stage) {
+    let peer = stage.fresh().await;
+    let idle = peer.peak_memory();
+    let shot = stage.large_generate();
+    let done = Load::closed(peer.address, &shot, CALLERS, Duration::from_secs(4)).await;
+    let (peak, in_flight) = (peer.peak_memory(), CALLERS as f64 * done.image_bytes);
+    let mib = |bytes: f64| bytes / f64::from(1 << 20);
+    println!(
+        "\npeak memory, {CALLERS} x 1 MiB in flight: {:.0} MiB (idle {:.0}); images in flight {:.0} MiB; target 3x + 60 = {:.0} MiB",
+        mib(peak),
+        mib(idle),
+        mib(in_flight),
+        3.0 * mib(in_flight) + 60.0
+    );
+}
+
+async fn latency(stage: &Stage, span: Duration) {
+    println!("\nlatency at {RATE} requests/s, 2 KiB image, from the moment each was due\n");
+    println!("{:<44} {:>9} {:>9} {:>11} {:>11}", "", "p50 ms", "p99 ms", "added p50", "added p99");
+    let direct = Load::open(stage.sandbox.address, &stage.small_direct(), RATE, span).await;
+    let (p50, p99) = (direct.percentile(0.5), direct.percentile(0.99));
+    for (name, peer, shot) in [
+        ("sandbox, direct", &stage.sandbox, stage.small_direct()),
+        ("nginx", &stage.nginx, stage.small_direct()),
+        ("tollgate, durability = \"process\"", &stage.process, stage.small_generate()),
+        ("tollgate, durability = \"power\"", &stage.power, stage.small_generate()),
+    ] {
+        let done = Load::open(peer.address, &shot, RATE, span).await;
+        assert!(done.failed == 0, "{name}: {} failed: {}", done.failed, done.sample);
+        let (mine50, mine99) = (done.percentile(0.5), done.percentile(0.99));
+        println!("{name:<44} {mine50:>9.2} {mine99:>9.2} {:>11.2} {:>11.2}", mine50 - p50, mine99 - p99);
+    }
+    println!("\ntargets: process p50 <= 0.4 and p99 <= 2 ms added; power p50 <= 4 ms added");
+}

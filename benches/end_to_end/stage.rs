@@ -1,0 +1,196 @@
+//! The processes of the bench, and what is asked of them.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::load::{Load, Shot};
+
+/// A process under measurement.
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    child: Child,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // A process that has ended already is as good.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+impl Peer {
+    /// CPU time of the process and its children, user and system.
+    pub(crate) fn cpu(&self) -> Duration {
+        let pids = family(self.child.id());
+        let ticks: u64 = pids.into_iter().filter_map(ticks).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// The most resident memory that it ever had, in bytes.
+    pub(crate) fn peak_memory(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a status");
+        let line = status.lines().find(|line| line.starts_with("VmHWM")).expect("a peak");
+        let kib: f64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number");
+        kib * 1024.0
+    }
+}
+
+/// The kernel counts in hundredths of a second.
+fn ticks(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
+}
+
+fn family(pid: u32) -> Vec<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let mut all = vec![pid];
+    all.extend(children.split_whitespace().filter_map(|child| child.parse().ok()).flat_map(family));
+    all
+}
+
+/// Everything that is running.
+pub(crate) struct Stage {
+    pub(crate) sandbox: Peer,
+    pub(crate) nginx: Peer,
+    /// The gateway with `durability = "process"`.
+    pub(crate) process: Peer,
+    /// The gateway with `durability = "power"`.
+    pub(crate) power: Peer,
+    folder: PathBuf,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Stage {
+    pub(crate) async fn open() -> Self {
+        // On a disk, so that "power" pays for real flushes.
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("end-to-end-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let sandbox = tollgate(&["sandbox", "--listen", "127.0.0.1:0", "--speed", "1000000", "--seed", "7"], &[]);
+        let nginx = nginx(&folder, sandbox.address);
+        let process = gateway(&folder, "process", sandbox.address);
+        let power = gateway(&folder, "power", sandbox.address);
+        let stage = Self { sandbox, nginx, process, power, folder };
+        for peer in [&stage.sandbox, &stage.nginx] {
+            Load::closed(peer.address, &stage.small_direct(), 4, Duration::from_millis(300)).await;
+        }
+        stage
+    }
+
+    /// Another gateway, for a peak of its own.
+    pub(crate) async fn fresh(&self) -> Peer {
+        gateway(&self.folder, "process", self.sandbox.address)
+    }
+
+    pub(crate) fn small_direct(&self) -> Shot {
+        Shot {
+            path: "/openai/v1/images/generations".to_owned(),
+            headers: "content-type: application/json\r\nauthorization: Bearer sk-unlimited\r\n".to_owned(),
+            body: r#"{"model":"gpt-image-2","prompt":"tile {n}","size":"48x32","quality":"low","n":1}"#.to_owned(),
+        }
+    }
+
+    pub(crate) fn small_generate(&self) -> Shot {
+        generate(r#"{"prompt":"tile {n}","model":"small/picture","width":96,"height":64,"fit":"nearest"}"#, "")
+    }
+
+    pub(crate) fn small_joined(&self) -> Shot {
+        generate(r#"{"prompt":"one tile","model":"small/picture","width":96,"height":64,"fit":"nearest"}"#, "")
+    }
+
+    /// A key that has been answered once.
+    pub(crate) async fn small_replayed(&self) -> Shot {
+        let body = r#"{"prompt":"kept tile","model":"small/picture","width":96,"height":64,"fit":"nearest"}"#;
+        let shot = generate(body, "idempotency-key: kept\r\n");
+        Load::closed(self.process.address, &shot, 1, Duration::from_millis(200)).await;
+        shot
+    }
+
+    pub(crate) fn large_direct(&self) -> Shot {
+        let boundary = "b";
+        let part = |name: &str, value: &str| {
+            format!("--{boundary}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let body = [part("prompt", "view {n}"), part("model", "sd3.5-medium"), format!("--{boundary}--\r\n")].concat();
+        Shot {
+            path: "/stability/v2beta/stable-image/generate/sd3".to_owned(),
+            headers: format!(
+                "content-type: multipart/form-data; boundary={boundary}\r\naccept: image/*\r\nauthorization: Bearer sk-unlimited\r\n"
+            ),
+            body,
+        }
+    }
+
+    pub(crate) fn large_generate(&self) -> Shot {
+        generate(r#"{"prompt":"view {n}","model":"large/picture"}"#, "")
+    }
+
+    pub(crate) fn large_raw(&self) -> Shot {
+        generate(r#"{"prompt":"view {n}","model":"large/picture"}"#, "accept: image/png\r\n")
+    }
+}
+
+fn generate(body: &str, headers: &str) -> Shot {
+    let headers = format!("content-type: application/json\r\n{headers}");
+    Shot { path: "/generate".to_owned(), headers, body: body.to_owned() }
+}
+
+fn gateway(folder: &Path, durability: &str, sandbox: SocketAddr) -> Peer {
+    let data = folder.join(format!("data-{durability}-{}", rand::random::<u32>()));
+    let data = data.to_string_lossy();
+    let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/end_to_end/policy.toml");
+    let settings = [
+        ("TOLLGATE_LEDGER__DURABILITY", durability.to_owned()),
+        ("TOLLGATE_LOG__LEVEL", "warn".to_owned()),
+        ("BENCH_SMALL_URL", format!("http://{sandbox}/openai")),
+        ("BENCH_SMALL_KEY", "sk-unlimited".to_owned()),
+        ("BENCH_LARGE_URL", format!("http://{sandbox}/stability")),
+        ("BENCH_LARGE_KEY", "sk-unlimited".to_owned()),
+    ];
+    let flags = ["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--policy", policy, "--data", &data];
+    tollgate(&flags, &settings)
+}
+
+/// Starts the binary and waits for its first listener.
+fn tollgate(flags: &[&str], settings: &[(&str, String)]) -> Peer {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.args(flags).envs(settings.iter().map(|(name, value)| (name, value))).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("the gateway's binary");
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let line = lines.next().expect("a listening line").expect("text");
+    let address = line.rsplit("http://").next().and_then(|at| at.parse().ok()).expect("an address");
+    // Nothing else is read; the pipe holds the few lines that follow.
+    std::mem::forget(lines);
+    Peer { address, child }
+}
+
+fn nginx(folder: &Path, sandbox: SocketAddr) -> Peer {
+    let address: SocketAddr = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+    let place = folder.display();
+    let config = format!(
+        "daemon off; master_process on; worker_processes 1; pid {place}/nginx.pid; error_log {place}/error.log warn;\n\
+         events {{ worker_connections 1024; }}\n\
+         http {{ access_log off; client_body_temp_path {place}/body; proxy_temp_path {place}/proxy;\n\
+         fastcgi_temp_path {place}/f; uwsgi_temp_path {place}/u; scgi_temp_path {place}/s;\n\
+         keepalive_requests 1000000; upstream sandbox {{ server {sandbox}; keepalive 64; keepalive_requests 1000000; }}\n\
+         server {{ listen {address}; location / {{ proxy_pass http://sandbox; proxy_http_version 1.1;\n\
+         proxy_set_header Connection \"\"; proxy_set_header Host {sandbox}; }} }} }}\n"
+    );
+    let file = folder.join("nginx.conf");
+    std::fs::write(&file, config).expect("a configuration");
+    let child = Command::new("nginx").arg("-c").arg(&file).arg("-e").arg(folder.join("error.log")).spawn();
+    let child = child.expect("nginx, from Debian's package nginx-light");
+    while std::net::TcpStream::connect(address).is_err() {
+        std::thread::yield_now();
+    }
+    Peer { address, child }
+}
