@@ -4,6 +4,15 @@
 //! with planning, limits, ledger, image store and metrics on, and this load generator. CPU is read from the kernel's
 //! account of each process; latency is taken from the moment at which a request was due.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a bench stops at the first surprise"
+)]
+
 mod load;
 mod stage;
 
