@@ -36,7 +36,10 @@ fn main() {
 
 async fn run(span: Duration) {
     let stage = Stage::open().await;
-    println!("CPU per request, {CALLERS} callers, {} s each (user + system, all of the peer's processes)\n", span.as_secs());
+    println!(
+        "CPU per request, {CALLERS} callers, {} s each (user + system, all of the peer's processes)\n",
+        span.as_secs()
+    );
     println!("{:<44} {:>10} {:>9} {:>7} {:>8}", "", "CPU µs", "req/s", "ratio", "target");
     for (size, direct, generate) in [
         ("2 KiB image", stage.small_direct(), stage.small_generate()),
