@@ -3,7 +3,7 @@
 //! Why it exists: defaults, then `tollgate.toml`, then the environment (`TOLLGATE_SECTION__KEY`), then flags, each layer
 //! over the one before, all through one table of keys. Every mistake of every layer is told together, with its place.
 //! What it refuses to know: what is bought and for how much; that is the policy's. To add a setting: a field here and a
-//! line in `keys.rs`; its flag, if it has one, in `args/gateway.rs` and [`flags`].
+//! line in `keys.rs`; its flag, if it has one, in `args/gateway.rs` and `Settings::flags`.
 
 mod env;
 mod file;

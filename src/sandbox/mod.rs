@@ -4,11 +4,11 @@
 //! lies exactly as the real hosts do, without spending any. Everything the gateway sees is what that provider would
 //! send; nothing says "sandbox" except the control routes under `/_sandbox`.
 //!
-//! What it refuses to know: the gateway. It imports no other room; it has its own model table ([`truth`]), which is
-//! the world as it is and not as a policy file believes it to be, and its own bill ([`bill`]).
+//! What it refuses to know: the gateway. It imports no other room; it has its own model table (`truth`), which is
+//! the world as it is and not as a policy file believes it to be, and its own bill (`bill`).
 //!
-//! How to add a provider: write `providers/<name>.rs` with one type that implements [`providers::Provider`], add its
-//! line to [`providers::all`] and its models to `truth/models.rs`. Door, faults, bill, latency and pictures come
+//! How to add a provider: write `providers/<name>.rs` with one type that implements `providers::Provider`, add its
+//! line to `providers::all` and its models to `truth/models.rs`. Door, faults, bill, latency and pictures come
 //! with it.
 
 mod bill;

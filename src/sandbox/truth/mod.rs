@@ -29,7 +29,7 @@ pub(super) struct Model {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Act {
     /// Makes a picture; the chance that a person accepts it at first look, for an average prompt of each
-    /// [`Kind`], in the order of [`Kind`].
+    /// [`Kind`](verdict::Kind), in its order.
     Generate([f64; 6]),
     /// Works on a picture; what is left of the chance afterwards.
     Refine(f64),
