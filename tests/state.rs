@@ -11,8 +11,6 @@
 
 #[path = "state/crash.rs"]
 mod crash;
-#[path = "state/figures.rs"]
-mod figures;
 #[path = "state/images.rs"]
 mod images;
 #[path = "state/ledger.rs"]

@@ -51,6 +51,10 @@ fn fetch(target: Target) -> Call {
     }
 }
 
+fn through(resolver: impl Resolve + 'static) -> HttpTransport {
+    HttpTransport::with_resolver(&(Arc::new(resolver) as Arc<dyn Resolve>)).unwrap()
+}
+
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
@@ -204,7 +208,7 @@ async fn a_redirect_is_an_answer_like_any_other() {
 #[tokio::test]
 async fn nothing_is_charged_where_nothing_was_reached() {
     let gone = Server::start([]).await.url();
-    let transport = HttpTransport::with_resolver(Arc::new(Nobody)).unwrap();
+    let transport = through(Nobody);
     for base in [gone, "http://no-such-host.invalid".into(), "https://127.0.0.1:1".into()] {
         let fault = transport.send(&endpoint(base), &submit("/"), soon()).await.unwrap_err();
         assert_eq!((fault.class, fault.blame, fault.billed), (Class::Unavailable, Blame::Provider, Billed::No));
@@ -335,7 +339,7 @@ async fn a_deadline_before_anything_was_sent_is_free() {
             Box::pin(std::future::pending())
         }
     }
-    let transport = HttpTransport::with_resolver(Arc::new(Never)).unwrap();
+    let transport = through(Never);
     let deadline = Instant::now() + Duration::from_millis(50);
     let fault = transport.send(&endpoint("http://acme.test".into()), &submit("/"), deadline).await.unwrap_err();
     assert_eq!((fault.class, fault.billed), (Class::TimeOut, Billed::No));
@@ -364,7 +368,7 @@ impl Resolve for ToHere {
 async fn a_link_by_name_to_this_machine_is_not_followed() {
     let server = Server::start([ok("secret")]).await;
     let port = server.url().rsplit(':').next().unwrap().to_owned();
-    let transport = HttpTransport::with_resolver(Arc::new(ToHere)).unwrap();
+    let transport = through(ToHere);
     for link in [
         format!("http://images.acme.test:{port}/x.png"),
         format!("http://localhost:{port}/x.png"),
@@ -399,7 +403,7 @@ async fn no_fault_shows_a_key() {
         Act::AnswerAndClose("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx".into()),
     ];
     let transport = HttpTransport::new().unwrap();
-    let nobody = HttpTransport::with_resolver(Arc::new(Nobody)).unwrap();
+    let nobody = through(Nobody);
     let mut faults = Vec::new();
     for act in acts {
         let server = Server::start([act.clone(), act]).await;

@@ -7,7 +7,8 @@
 //! generate ─ plan ─ admit ─ execute ─ conclude ─ close                   the rooms that cost money
 //! ```
 //!
-//! What it refuses to know: HTTP, wires, sockets, databases. To add a concern of requests: a room, an `async fn` with
+//! Why it exists: what a request costs is decided by the order of these rooms, so the order is read in one place. What
+//! it refuses to know: HTTP, wires, sockets, databases. To add a concern of requests: a room, an `async fn` with
 //! named inputs and outputs, called from here.
 
 mod admit;

@@ -1,7 +1,8 @@
 //! Dialects: how each provider wants to be asked and how it answers.
 //!
 //! Why it exists: only `provider/<x>.rs` knows x. A dialect is two pure functions, a request into a [`Call`] and a
-//! [`Reply`] into [`Progress`]; sockets, clocks and keys are the transport's. Models, sizes and prices are policy data.
+//! [`Reply`] into [`Progress`]. What it refuses to know: sockets, clocks and keys, which are the transport's; models,
+//! sizes and prices, which are policy data.
 //! To add a provider: one file here with an [`Adapter`], one line in [`adapter`], one variant of
 //! [`Dialect`], fixtures under `tests/golden/<provider>/`.
 

@@ -46,19 +46,12 @@ impl Bill {
 
     /// All lines in the order of arrival.
     pub(super) fn lines(&self) -> Vec<Line> {
-        let mut lines = self
-            .lines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone();
         lines.sort_by_key(|line| line.at_ms);
         lines
     }
 
     pub(super) fn forget(&self) {
-        self.lines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

@@ -15,10 +15,7 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn start() -> Self {
-        Self {
-            began: Instant::now(),
-            wall: wall_time(),
-        }
+        Self { began: Instant::now(), wall: wall_time() }
     }
 
     /// Milliseconds since the sandbox began.
@@ -40,14 +37,9 @@ impl Clock {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "answers carry wall-time stamps; this is the one place that reads it"
-)]
+#[expect(clippy::disallowed_methods, reason = "answers carry wall-time stamps; this is the one place that reads it")]
 fn wall_time() -> Duration {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// The Gregorian date of a day counted from 1970-01-01, by eras of 400 years that begin on 1 March.
@@ -58,11 +50,7 @@ fn civil(day: u64) -> (u64, u64, u64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * of_year + 2) / 153;
     let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 

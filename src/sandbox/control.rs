@@ -16,8 +16,7 @@ use super::wire::{Answer, Call};
 /// Answers a call whose path begins with `/_sandbox`.
 pub(super) fn answer(house: &House, call: &Call) -> Answer {
     match (&call.method, call.path.as_str()) {
-        (&Method::GET, "/_sandbox/calls") => match serde_json::to_string(&house.world.bill.lines())
-        {
+        (&Method::GET, "/_sandbox/calls") => match serde_json::to_string(&house.world.bill.lines()) {
             Ok(lines) => Answer::new(200, "application/json", lines),
             Err(error) => problem(500, &error.to_string()),
         },
@@ -70,16 +69,8 @@ fn verdict(house: &House, call: &Call) -> Answer {
         Err(error) => return problem(400, &format!("not a verdict question: {error}")),
     };
     let seed = question.seed.unwrap_or_default();
-    match truth::accept(
-        house.world.options.seed,
-        &question.models,
-        &question.prompt,
-        seed,
-    ) {
-        Ok(verdict) => Answer::json(
-            200,
-            &json!({ "accepted": verdict.accepted, "p": verdict.p }),
-        ),
+    match truth::accept(house.world.options.seed, &question.models, &question.prompt, seed) {
+        Ok(verdict) => Answer::json(200, &json!({ "accepted": verdict.accepted, "p": verdict.p })),
         Err(message) => problem(400, &message),
     }
 }
@@ -90,10 +81,7 @@ fn faults(house: &House, call: &Call) -> Answer {
         Err(error) => return problem(400, &format!("not a list of faults: {error}")),
     };
     let known = house.prefixes();
-    let wrong = faults
-        .iter()
-        .enumerate()
-        .find_map(|(at, fault)| fault.problem(&known).map(|wrong| (at, wrong)));
+    let wrong = faults.iter().enumerate().find_map(|(at, fault)| fault.problem(&known).map(|wrong| (at, wrong)));
     if let Some((at, wrong)) = wrong {
         return problem(400, &format!("fault {at}: {wrong}"));
     }

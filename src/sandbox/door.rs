@@ -43,17 +43,11 @@ pub(super) struct House {
 
 impl House {
     pub(super) fn new(world: Arc<World>) -> Self {
-        Self {
-            world,
-            providers: providers::all(),
-        }
+        Self { world, providers: providers::all() }
     }
 
     pub(super) fn prefixes(&self) -> Vec<&'static str> {
-        self.providers
-            .iter()
-            .map(|provider| provider.prefix())
-            .collect()
+        self.providers.iter().map(|provider| provider.prefix()).collect()
     }
 
     /// Forgets calls, faults and spent limits.
@@ -86,30 +80,20 @@ impl House {
         match work.await {
             Ok(Some(answer)) => answer,
             // Stopped in the middle of the work, or a fault of ours: to the caller, the host has gone away.
-            Ok(None) | Err(_) => Answer {
-                delivery: Delivery::Reset,
-                ..Answer::empty(502)
-            },
+            Ok(None) | Err(_) => Answer { delivery: Delivery::Reset, ..Answer::empty(502) },
         }
     }
 
     fn find(&self, path: &str) -> Option<(Arc<dyn Provider>, String)> {
         let path = path.strip_prefix('/')?;
         let (prefix, below) = path.split_once('/').unwrap_or((path, ""));
-        let provider = self
-            .providers
-            .iter()
-            .find(|provider| provider.prefix() == prefix)?;
+        let provider = self.providers.iter().find(|provider| provider.prefix() == prefix)?;
         Some((Arc::clone(provider), format!("/{below}")))
     }
 }
 
 /// Serves until `stopped` turns true, then gives the answers in flight a moment.
-pub(super) async fn serve(
-    listener: TcpListener,
-    house: Arc<House>,
-    stopped: watch::Receiver<bool>,
-) {
+pub(super) async fn serve(listener: TcpListener, house: Arc<House>, stopped: watch::Receiver<bool>) {
     let mut stopping = stopped.clone();
     let mut connections = JoinSet::new();
     loop {
@@ -127,10 +111,7 @@ pub(super) async fn serve(
     }
     drop(listener);
     // Whoever is still talking after the grace period is cut off when the set is dropped.
-    let _ = timeout(GRACE, async {
-        while connections.join_next().await.is_some() {}
-    })
-    .await;
+    let _ = timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
 }
 
 async fn converse(stream: TcpStream, house: Arc<House>, mut stopped: watch::Receiver<bool>) {
@@ -211,9 +192,9 @@ fn body(answer: &Answer, reset: Arc<AtomicBool>) -> Body {
     let (first, rest) = halves(&answer.body);
     let first = stream::once(async move { Ok(Frame::data(first)) });
     match answer.delivery {
-        Delivery::Whole | Delivery::Reset => Full::new(answer.body.clone())
-            .map_err(|never: Infallible| match never {})
-            .boxed_unsync(),
+        Delivery::Whole | Delivery::Reset => {
+            Full::new(answer.body.clone()).map_err(|never: Infallible| match never {}).boxed_unsync()
+        }
         Delivery::Stalled(pause) => {
             let rest = stream::once(async move {
                 sleep(pause).await;
@@ -222,9 +203,7 @@ fn body(answer: &Answer, reset: Arc<AtomicBool>) -> Body {
             StreamBody::new(first.chain(rest)).boxed_unsync()
         }
         Delivery::Truncated => StreamBody::new(first.chain(stream::once(cut(None)))).boxed_unsync(),
-        Delivery::ResetInBody => {
-            StreamBody::new(first.chain(stream::once(cut(Some(reset))))).boxed_unsync()
-        }
+        Delivery::ResetInBody => StreamBody::new(first.chain(stream::once(cut(Some(reset))))).boxed_unsync(),
     }
 }
 

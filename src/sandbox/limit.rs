@@ -44,60 +44,35 @@ struct Spent {
 
 impl Window {
     pub(super) fn new(limit: u32, span: Duration, penalty: Duration) -> Self {
-        Self {
-            limit,
-            span,
-            penalty,
-            keys: Mutex::default(),
-        }
+        Self { limit, span, penalty, keys: Mutex::default() }
     }
 
     pub(super) fn admit(&self, key: &str, units: u32, now: Instant) -> Result<Admitted, Refused> {
         if unlimited(key) {
-            return Ok(Admitted {
-                remaining: self.limit,
-                reset: Duration::ZERO,
-            });
+            return Ok(Admitted { remaining: self.limit, reset: Duration::ZERO });
         }
         let mut keys = lock(&self.keys);
         let spent = keys.entry(key.to_owned()).or_default();
         if let Some(until) = spent.shut_until.filter(|until| *until > now) {
-            return Err(Refused {
-                wait: until - now,
-                used: spent.total,
-            });
+            return Err(Refused { wait: until - now, used: spent.total });
         }
-        while let Some((at, freed)) = spent
-            .units
-            .front()
-            .copied()
-            .filter(|(at, _)| *at + self.span <= now)
-        {
+        while let Some((at, freed)) = spent.units.front().copied().filter(|(at, _)| *at + self.span <= now) {
             spent.units.pop_front();
             spent.total -= freed;
             let _ = at;
         }
         if spent.total + units > self.limit {
             let wait = if self.penalty.is_zero() {
-                spent
-                    .units
-                    .front()
-                    .map_or(self.span, |(at, _)| *at + self.span - now)
+                spent.units.front().map_or(self.span, |(at, _)| *at + self.span - now)
             } else {
                 spent.shut_until = Some(now + self.penalty);
                 self.penalty
             };
-            return Err(Refused {
-                wait,
-                used: spent.total,
-            });
+            return Err(Refused { wait, used: spent.total });
         }
         spent.units.push_back((now, units));
         spent.total += units;
-        Ok(Admitted {
-            remaining: self.limit - spent.total,
-            reset: self.span,
-        })
+        Ok(Admitted { remaining: self.limit - spent.total, reset: self.span })
     }
 
     pub(super) fn forget(&self) {
@@ -114,10 +89,7 @@ pub(super) struct Concurrency {
 
 impl Concurrency {
     pub(super) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            keys: Arc::default(),
-        }
+        Self { limit, keys: Arc::default() }
     }
 
     /// A place that is free again when it is dropped; `None` when all are taken.
@@ -128,10 +100,7 @@ impl Concurrency {
             return None;
         }
         *inside += 1;
-        Some(Place {
-            key: key.to_owned(),
-            keys: Arc::clone(&self.keys),
-        })
+        Some(Place { key: key.to_owned(), keys: Arc::clone(&self.keys) })
     }
 }
 
@@ -170,17 +139,8 @@ mod tests {
         let window = Window::new(2, 10 * SECOND, Duration::ZERO);
         let start = Instant::now();
         assert_eq!(window.admit("k", 1, start).unwrap().remaining, 1);
-        assert_eq!(
-            window.admit("k", 1, start + 4 * SECOND).unwrap().remaining,
-            0
-        );
-        assert_eq!(
-            window.admit("k", 1, start + 5 * SECOND),
-            Err(Refused {
-                wait: 5 * SECOND,
-                used: 2
-            })
-        );
+        assert_eq!(window.admit("k", 1, start + 4 * SECOND).unwrap().remaining, 0);
+        assert_eq!(window.admit("k", 1, start + 5 * SECOND), Err(Refused { wait: 5 * SECOND, used: 2 }));
         assert!(window.admit("other", 1, start + 5 * SECOND).is_ok());
         assert!(window.admit("k", 1, start + 10 * SECOND).is_ok());
         assert!(window.admit("k", 1, start + 11 * SECOND).is_err());
@@ -192,10 +152,7 @@ mod tests {
         let start = Instant::now();
         assert!(window.admit("k", 1, start).is_ok());
         assert_eq!(window.admit("k", 1, start).unwrap_err().wait, 60 * SECOND);
-        assert_eq!(
-            window.admit("k", 1, start + 59 * SECOND).unwrap_err().wait,
-            SECOND
-        );
+        assert_eq!(window.admit("k", 1, start + 59 * SECOND).unwrap_err().wait, SECOND);
         assert!(window.admit("k", 1, start + 60 * SECOND).is_ok());
         assert!(window.admit("sk-unlimited", 5, start).is_ok());
     }

@@ -45,10 +45,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            seed: 1,
-            speed: 1.0,
-        }
+        Self { seed: 1, speed: 1.0 }
     }
 }
 
@@ -63,10 +60,7 @@ pub struct Sandbox {
 impl Sandbox {
     /// Serves on `listener` until [`Sandbox::shutdown`] or drop. Fails only when the listener has no local address
     /// or `options.speed` is not a positive number.
-    #[expect(
-        clippy::unused_async,
-        reason = "starting needs a running tokio, which an async signature says best"
-    )]
+    #[expect(clippy::unused_async, reason = "starting needs a running tokio, which an async signature says best")]
     pub async fn start(listener: TcpListener, options: Options) -> std::io::Result<Self> {
         if !(options.speed.is_finite() && options.speed > 0.0) {
             return Err(std::io::Error::new(
@@ -77,16 +71,8 @@ impl Sandbox {
         let addr = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let world = Arc::new(world::World::new(options, stopped.clone()));
-        let door = world::spawn(door::serve(
-            listener,
-            Arc::new(door::House::new(world)),
-            stopped,
-        ));
-        Ok(Self {
-            addr,
-            stop,
-            door: Some(door),
-        })
+        let door = world::spawn(door::serve(listener, Arc::new(door::House::new(world)), stopped));
+        Ok(Self { addr, stop, door: Some(door) })
     }
 
     /// The address it listens on, with the port that was picked when port 0 was asked for.
@@ -113,7 +99,5 @@ impl Drop for Sandbox {
 /// Every simulated provider: its path prefix without the slash (`stability`) and a key that it accepts.
 /// Self-hosted servers take no key; theirs is the empty string.
 pub fn providers() -> impl Iterator<Item = (&'static str, &'static str)> {
-    providers::all()
-        .into_iter()
-        .map(|provider| (provider.prefix(), provider.key()))
+    providers::all().into_iter().map(|provider| (provider.prefix(), provider.key()))
 }

@@ -34,22 +34,8 @@ enum Struck {
 }
 
 impl<'a> Visit<'a> {
-    pub(super) fn new(
-        world: &'a Arc<World>,
-        provider: &'a dyn Provider,
-        call: Call,
-        arrived: Instant,
-    ) -> Self {
-        Self {
-            world,
-            call,
-            provider,
-            arrived,
-            key: String::new(),
-            model: None,
-            billed: 0,
-            fault: Struck::NotAsked,
-        }
+    pub(super) fn new(world: &'a Arc<World>, provider: &'a dyn Provider, call: Call, arrived: Instant) -> Self {
+        Self { world, call, provider, arrived, key: String::new(), model: None, billed: 0, fault: Struck::NotAsked }
     }
 
     pub(super) fn arrived(&self) -> Instant {
@@ -67,14 +53,8 @@ impl<'a> Visit<'a> {
         if !matches!(self.fault, Struck::NotAsked) {
             return Ok(());
         }
-        let fault = self
-            .world
-            .faults
-            .strike(self.provider.prefix(), model, &self.call.path)
-            .map(Box::new);
-        let now = fault
-            .clone()
-            .filter(|fault| fault.moment() == Moment::Headers);
+        let fault = self.world.faults.strike(self.provider.prefix(), model, &self.call.path).map(Box::new);
+        let now = fault.clone().filter(|fault| fault.moment() == Moment::Headers);
         self.fault = Struck::By(fault);
         match now {
             Some(fault) => self.strike_before_work(&fault).await,
@@ -83,12 +63,7 @@ impl<'a> Visit<'a> {
     }
 
     /// Does `work` while the model's latency passes, then bills `micro_usd`.
-    pub(super) async fn work<T>(
-        &mut self,
-        model: &Model,
-        micro_usd: u64,
-        work: impl Future<Output = T>,
-    ) -> T {
+    pub(super) async fn work<T>(&mut self, model: &Model, micro_usd: u64, work: impl Future<Output = T>) -> T {
         let (done, ()) = tokio::join!(work, sleep(self.world.draw_latency(model)));
         self.billed += micro_usd;
         done
@@ -108,11 +83,7 @@ impl<'a> Visit<'a> {
             },
             Err(refused) => refused,
         };
-        let status = if answer.delivery == Delivery::Reset {
-            0
-        } else {
-            answer.status
-        };
+        let status = if answer.delivery == Delivery::Reset { 0 } else { answer.status };
         self.world.bill.record(Line {
             provider: self.provider.prefix(),
             model: self.model,
@@ -131,10 +102,7 @@ impl<'a> Visit<'a> {
             sleep(stall).await;
         }
         if fault.reset {
-            return Err(Answer {
-                delivery: Delivery::Reset,
-                ..Answer::empty(502)
-            });
+            return Err(Answer { delivery: Delivery::Reset, ..Answer::empty(502) });
         }
         if let Some(status) = fault.status {
             return Err(self.provider.error(status));
@@ -157,9 +125,7 @@ impl<'a> Visit<'a> {
                 if let Some(stall) = fault.stall() {
                     sleep(stall).await;
                 }
-                let answer = fault
-                    .status
-                    .map_or(answer, |status| self.provider.error(status));
+                let answer = fault.status.map_or(answer, |status| self.provider.error(status));
                 fault.spoil(answer)
             }
         }

@@ -42,32 +42,20 @@ impl Call {
     /// The media type of the body in lower case, without parameters.
     pub(super) fn media_type(&self) -> Option<String> {
         let value = self.header("content-type")?;
-        Some(
-            value
-                .split(';')
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .to_ascii_lowercase(),
-        )
+        Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
     }
 
     /// The parts of a multipart body; `None` when it is not one or is broken.
     pub(super) async fn form(&self) -> Option<Form> {
         let boundary = multer::parse_boundary(self.header("content-type")?).ok()?;
         let body = self.body.clone();
-        let stream =
-            futures_util::stream::once(async move { Ok::<Bytes, std::convert::Infallible>(body) });
+        let stream = futures_util::stream::once(async move { Ok::<Bytes, std::convert::Infallible>(body) });
         let mut parts = multer::Multipart::new(stream, boundary);
         let mut form = Form::default();
         while let Some(field) = parts.next_field().await.ok()? {
             let name = field.name().unwrap_or_default().to_owned();
             let file_name = field.file_name().map(str::to_owned);
-            form.parts.push(Part {
-                name,
-                file_name,
-                bytes: field.bytes().await.ok()?,
-            });
+            form.parts.push(Part { name, file_name, bytes: field.bytes().await.ok()? });
         }
         Some(form)
     }
@@ -81,9 +69,7 @@ fn percent_decoded(text: &str) -> String {
             b'+' => out.push(b' '),
             b'%' => {
                 let pair: Vec<u8> = bytes.by_ref().take(2).collect();
-                let code = std::str::from_utf8(&pair)
-                    .ok()
-                    .and_then(|pair| u8::from_str_radix(pair, 16).ok());
+                let code = std::str::from_utf8(&pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
                 match code {
                     Some(code) => out.push(code),
                     None => out.extend_from_slice(&pair),
@@ -123,9 +109,7 @@ impl Form {
 
     /// A file that has bytes.
     pub(super) fn file(&self, name: &str) -> Option<Bytes> {
-        self.part(name)
-            .map(|part| part.bytes.clone())
-            .filter(|bytes| !bytes.is_empty())
+        self.part(name).map(|part| part.bytes.clone()).filter(|bytes| !bytes.is_empty())
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
@@ -176,23 +160,14 @@ impl Answer {
     }
 
     pub(super) fn empty(status: u16) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Bytes::new(),
-            delivery: Delivery::Whole,
-        }
+        Self { status, headers: Vec::new(), body: Bytes::new(), delivery: Delivery::Whole }
     }
 
     /// JSON in which each [`PICTURE`] string, in order, becomes the base64 of the next picture. Megabytes of base64
     /// are spliced in as they are; a JSON writer would look at every one of their bytes for nothing.
     pub(super) fn json_with_pictures(status: u16, body: &Value, pictures: &[Bytes]) -> Self {
         let text = body.to_string();
-        let size = pictures
-            .iter()
-            .map(|picture| picture.len() * 4 / 3 + 4)
-            .sum::<usize>()
-            + text.len();
+        let size = pictures.iter().map(|picture| picture.len() * 4 / 3 + 4).sum::<usize>() + text.len();
         let mut out = String::with_capacity(size);
         let mut pictures = pictures.iter();
         let mut rest = text.as_str();
@@ -236,11 +211,7 @@ pub(super) const PICTURE: &str = "\u{f8ff}picture";
 
 /// The bytes of standard base64 text, with a `data:` header if there is one, padded or not.
 pub(super) fn from_base64(text: &str) -> Option<Vec<u8>> {
-    let data = if text.starts_with("data:") {
-        text.split_once(',')?.1
-    } else {
-        text
-    };
+    let data = if text.starts_with("data:") { text.split_once(',')?.1 } else { text };
     let data = data.trim().trim_end_matches('=');
     base64_simd::STANDARD_NO_PAD.decode_to_vec(data).ok()
 }
@@ -251,19 +222,11 @@ mod tests {
 
     #[test]
     fn pictures_are_spliced_in_order() {
-        let body =
-            serde_json::json!({ "data": [{ "b64": PICTURE }, { "b64": PICTURE }], "prompt": "x" });
-        let answer =
-            Answer::json_with_pictures(200, &body, &[Bytes::from("one"), Bytes::from("two!")]);
+        let body = serde_json::json!({ "data": [{ "b64": PICTURE }, { "b64": PICTURE }], "prompt": "x" });
+        let answer = Answer::json_with_pictures(200, &body, &[Bytes::from("one"), Bytes::from("two!")]);
         let back: Value = serde_json::from_slice(&answer.body).unwrap();
-        assert_eq!(
-            from_base64(back["data"][0]["b64"].as_str().unwrap()).unwrap(),
-            b"one"
-        );
-        assert_eq!(
-            from_base64(back["data"][1]["b64"].as_str().unwrap()).unwrap(),
-            b"two!"
-        );
+        assert_eq!(from_base64(back["data"][0]["b64"].as_str().unwrap()).unwrap(), b"one");
+        assert_eq!(from_base64(back["data"][1]["b64"].as_str().unwrap()).unwrap(), b"two!");
     }
 
     #[test]

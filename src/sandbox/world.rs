@@ -49,44 +49,26 @@ impl World {
 
     /// A fresh identifier: 64 hexadecimal digits.
     pub(super) fn draw_id(&self) -> String {
-        hex(&digest(&[
-            b"id",
-            &self.options.seed.to_le_bytes(),
-            &self.next(),
-        ]))
+        hex(&digest(&[b"id", &self.options.seed.to_le_bytes(), &self.next()]))
     }
 
     /// A fresh identifier in the form of a version 4 UUID.
     pub(super) fn draw_uuid(&self) -> String {
         let id = self.draw_id();
         let part = |from: usize, to: usize| id.get(from..to).unwrap_or_default();
-        format!(
-            "{}-{}-4{}-a{}-{}",
-            part(0, 8),
-            part(8, 12),
-            part(12, 15),
-            part(15, 18),
-            part(18, 30)
-        )
+        format!("{}-{}-4{}-a{}-{}", part(0, 8), part(8, 12), part(12, 15), part(15, 18), part(18, 30))
     }
 
     /// How long `model` takes this time: log-normal around its median, divided by the speed.
     pub(super) fn draw_latency(&self, model: &Model) -> Duration {
-        let mut dice = dice(&[
-            b"latency",
-            &self.options.seed.to_le_bytes(),
-            model.id.as_bytes(),
-            &self.next(),
-        ]);
-        let seconds =
-            f64::from(model.median_ms) / 1_000.0 * (model.spread * normal(&mut dice)).exp();
+        let mut dice = dice(&[b"latency", &self.options.seed.to_le_bytes(), model.id.as_bytes(), &self.next()]);
+        let seconds = f64::from(model.median_ms) / 1_000.0 * (model.spread * normal(&mut dice)).exp();
         self.scaled(Duration::from_secs_f64(seconds.min(900.0)))
     }
 
     /// A latency at this sandbox's speed.
     pub(super) fn scaled(&self, latency: Duration) -> Duration {
-        Duration::try_from_secs_f64(latency.as_secs_f64() / self.options.speed)
-            .unwrap_or(Duration::MAX)
+        Duration::try_from_secs_f64(latency.as_secs_f64() / self.options.speed).unwrap_or(Duration::MAX)
     }
 
     /// Runs provider work that outlives the connection that asked for it, until the sandbox stops.
@@ -110,12 +92,7 @@ impl World {
 }
 
 /// The one place that spawns: every task of the sandbox watches its stop signal and ends with it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the sandbox stands apart from the engine and stops its own tasks"
-)]
-pub(super) fn spawn<T: Send + 'static>(
-    work: impl Future<Output = T> + Send + 'static,
-) -> JoinHandle<T> {
+#[expect(clippy::disallowed_methods, reason = "the sandbox stands apart from the engine and stops its own tasks")]
+pub(super) fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     tokio::spawn(work)
 }

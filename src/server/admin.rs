@@ -14,7 +14,8 @@ use super::routes::{json, text};
 use super::wire::json::Json;
 use crate::domain::catalog::{Catalog, Model, Price, Provider, Role, Unit};
 use crate::engine::{Engine, ModelStanding, Standing};
-use crate::policy::{Cause, ReloadReport, Snapshot};
+use crate::policy::Snapshot;
+use crate::policy::watch::{Cause, ReloadReport};
 
 /// `GET /healthz`: the process runs.
 pub(super) fn health(engine: &Arc<Engine>) -> Response<Payload> {

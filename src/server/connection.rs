@@ -76,7 +76,6 @@ async fn serve(tcp: TcpStream, door: Door, bounds: Bounds, watcher: Watcher) {
         .header_read_timeout(bounds.idle_time)
         .max_headers(MAX_HEADERS)
         .max_buf_size(BUFFER)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(socket), door.on(pulse));
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection ended early");

@@ -83,7 +83,6 @@ impl Door {
         let found = self.routes.find(request.method(), request.uri().path());
         let name = found.as_ref().map_or("unknown", Route::name);
         let mut account = Account::open(&self, name, request.method(), arrival.arrived, &pulse);
-        let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
 
         let (routes, inner) = (Arc::clone(&self.routes), arrival.clone());
         let layers = ServiceBuilder::new()
@@ -103,11 +102,6 @@ impl Door {
         );
 
         self.routes.sign(&arrival, answer.headers_mut());
-        if chunked {
-            // What follows a chunked body is not believed to be a request: a proxy that saw a Content-Length beside it,
-            // which hyper drops, may mean something else (RFC 9112, 6.3).
-            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
         account.status = answer.status().as_u16();
         account.outcome = answer.extensions().get::<Ended>().map_or("internal", |ended| ended.0);
         answer.map(|body| Tracked { body, _account: account })

@@ -250,10 +250,7 @@ const OVERLOADED: &str = "Too many requests are under way here. Nothing was boug
 const SLOW: &str = "The body stopped arriving before its end. Nothing was bought; send the request again.";
 
 fn moderated(detail: &str) -> String {
-    format!(
-        "A provider's moderation refused it: {}. Change the prompt; another provider was not asked.",
-        sentence(detail)
-    )
+    format!("A provider's moderation refused it: {}. Change the prompt.", sentence(detail))
 }
 
 const fn too_late(outcome: Doubt) -> &'static str {

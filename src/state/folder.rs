@@ -1,9 +1,10 @@
 //! Pictures in a folder.
 //!
-//! Why it exists: the usual store is a folder, where one hop to a blocking thread that writes, flushes and renames is
-//! all that is needed; `object_store` takes a hop for each step. What it refuses to know: hashes. A picture appears under
-//! its name whole or not at all: it is written beside it and renamed. A kill in between leaves a file whose name begins
-//! with a dot, which nothing reads.
+//! Why it exists: the usual store is a folder, where one hop to a blocking thread that looks, writes, flushes and renames
+//! is all that is needed. `object_store`'s local store takes a hop for each step and a quarter to a third more CPU, which
+//! at a megabyte is as much as parsing the reply. What it refuses to know: hashes. A picture appears under its name whole
+//! or not at all: it is written beside it and renamed. A kill in between leaves a file whose name begins with a dot,
+//! which nothing reads.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -57,14 +57,14 @@ impl Error for NotBuilt {}
 impl HttpTransport {
     /// A transport with the system's resolver and root certificates.
     pub fn new() -> Result<Self, NotBuilt> {
-        Self::with_resolver(Arc::new(System))
+        Self::with_resolver(&(Arc::new(System) as Arc<dyn Resolve>))
     }
 
     /// A transport that resolves every name with `resolver`.
-    pub fn with_resolver(resolver: Arc<dyn Resolve>) -> Result<Self, NotBuilt> {
+    pub fn with_resolver(resolver: &Arc<dyn Resolve>) -> Result<Self, NotBuilt> {
         install_tls();
-        let guarded: Arc<dyn Resolve> = Arc::new(Guarded(Arc::clone(&resolver)));
-        Ok(Self { plain: client(&resolver)?, guarded: client(&guarded)?, most: BODY })
+        let guarded: Arc<dyn Resolve> = Arc::new(Guarded(Arc::clone(resolver)));
+        Ok(Self { plain: client(resolver)?, guarded: client(&guarded)?, most: BODY })
     }
 
     /// The same with another cap on a reply's body, in bytes.

@@ -2,6 +2,7 @@
 //!
 //! Why it exists: sockets, TLS, credentials and the address guard in one room. What it refuses to know: what a reply
 //! means (dialects), what it costs (engine), whether to try again (domain). It repeats nothing and follows no redirect.
+//! To add a way to send: an implementation of [`Transport`] in a file beside [`http`].
 
 pub mod guard;
 mod http;

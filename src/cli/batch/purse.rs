@@ -7,7 +7,7 @@ use std::cell::Cell;
 
 use tokio::sync::Notify;
 
-use super::super::super::domain::money::Money;
+use crate::domain::money::Money;
 
 /// Money of one batch. All of it lives on one task.
 #[derive(Debug)]

@@ -25,30 +25,21 @@ pub(super) fn resize(picture: &DynamicImage, width: u32, height: u32) -> Dynamic
 /// A painted scene at its full size: across by the image crate, then down by mixing rows, sixteen bytes at a time.
 pub(super) fn enlarge(small: RgbImage, width: u32, height: u32) -> Option<RgbImage> {
     let rows = small.height();
-    let wide = DynamicImage::ImageRgb8(small)
-        .resize_exact(width, rows, FilterType::Triangle)
-        .into_rgb8();
+    let wide = DynamicImage::ImageRgb8(small).resize_exact(width, rows, FilterType::Triangle).into_rgb8();
     let stride = width as usize * 3;
     let row = |at: u32| wide.chunks_exact(stride).nth(at.min(rows - 1) as usize);
     let mut out = Vec::with_capacity(stride * height as usize);
     for y in 0..height {
         // Where this row's centre falls among the small ones, in sixteenths, from the first one's centre.
         let place = ((2 * y + 1) * rows * 8 / height).saturating_sub(8);
-        mix(
-            row(place / 16)?,
-            row(place / 16 + 1)?,
-            u128::from(place % 16),
-            &mut out,
-        );
+        mix(row(place / 16)?, row(place / 16 + 1)?, u128::from(place % 16), &mut out);
     }
     RgbImage::from_raw(width, height, out)
 }
 
 /// Appends the mixture of two rows, `share` sixteenths of it the lower one.
 fn mix(upper: &[u8], lower: &[u8], share: u128, out: &mut Vec<u8>) {
-    const EVEN: u128 = u128::from_le_bytes([
-        255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0,
-    ]);
+    const EVEN: u128 = u128::from_le_bytes([255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0, 255, 0]);
     if share == 0 {
         return out.extend_from_slice(upper);
     }
@@ -56,9 +47,7 @@ fn mix(upper: &[u8], lower: &[u8], share: u128, out: &mut Vec<u8>) {
     let mut below = lower.chunks_exact(16);
     // Each byte gets a lane of sixteen bits, wide enough for sixteen times 255.
     let lanes = |above: u128, below: u128| {
-        let sum = (above & EVEN)
-            .wrapping_mul(16 - share)
-            .wrapping_add((below & EVEN).wrapping_mul(share));
+        let sum = (above & EVEN).wrapping_mul(16 - share).wrapping_add((below & EVEN).wrapping_mul(share));
         (sum >> 4) & EVEN
     };
     for (above, below) in above.by_ref().zip(below.by_ref()) {
@@ -84,8 +73,7 @@ static GRAIN: LazyLock<Vec<u128>> = LazyLock::new(|| {
     let mut bytes = Vec::with_capacity(TILE * 16);
     while bytes.len() < TILE * 16 {
         let coin: u32 = dice.random();
-        let noise =
-            u8::try_from((coin & 1) + (coin >> 1 & 1) + (coin >> 2 & 1)).unwrap_or_default();
+        let noise = u8::try_from((coin & 1) + (coin >> 1 & 1) + (coin >> 2 & 1)).unwrap_or_default();
         bytes.extend([noise; 3]);
     }
     bytes.chunks_exact(16).map(word).collect()
@@ -165,19 +153,11 @@ fn subtract(row: &[u8], out: &mut Vec<u8>) {
     }
     let done = rest.len() - here.remainder().len();
     let left = row.get(done..).unwrap_or_default();
-    out.extend(
-        here.remainder()
-            .iter()
-            .zip(left)
-            .map(|(here, left)| here.wrapping_sub(*left)),
-    );
+    out.extend(here.remainder().iter().zip(left).map(|(here, left)| here.wrapping_sub(*left)));
 }
 
 fn word(bytes: &[u8]) -> u128 {
-    bytes
-        .try_into()
-        .map(u128::from_le_bytes)
-        .unwrap_or_default()
+    bytes.try_into().map(u128::from_le_bytes).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -190,11 +170,7 @@ mod tests {
         let large = enlarge(small, 13, 8).unwrap();
         let column: Vec<u8> = (0..8).map(|y| large.get_pixel(7, y).0[1]).collect();
         assert_eq!(column, [0, 0, 30, 90, 150, 210, 240, 240]);
-        assert!(
-            large
-                .rows()
-                .all(|mut row| row.all(|pixel| pixel.0 == [pixel.0[0]; 3]))
-        );
+        assert!(large.rows().all(|mut row| row.all(|pixel| pixel.0 == [pixel.0[0]; 3])));
     }
 
     #[test]
@@ -203,8 +179,7 @@ mod tests {
             let picture = RgbImage::from_fn(width, 9, |x, y| {
                 image::Rgb([x * 37, y * 91, x * y].map(|part| part.to_le_bytes()[0]))
             });
-            let decoded =
-                image::load_from_memory(&png(&DynamicImage::ImageRgb8(picture.clone()))).unwrap();
+            let decoded = image::load_from_memory(&png(&DynamicImage::ImageRgb8(picture.clone()))).unwrap();
             assert_eq!(decoded.into_rgb8(), picture, "width {width}");
         }
     }

@@ -17,11 +17,7 @@ const LONGEST: usize = 96;
 
 /// Letters `text` big and centred on `picture`.
 pub(super) fn draw(picture: &mut RgbImage, text: &str, legibility: f64, hand: &mut StdRng) {
-    let text: String = text
-        .chars()
-        .filter(|letter| glyph(*letter).is_some())
-        .take(LONGEST)
-        .collect();
+    let text: String = text.chars().filter(|letter| glyph(*letter).is_some()).take(LONGEST).collect();
     if text.trim().is_empty() {
         return;
     }
@@ -47,11 +43,8 @@ fn layout(text: &str, width: u32, height: u32) -> (Vec<String>, u32) {
         let advance = size * raster_width() / GLYPH_HEIGHT;
         let columns = (width * 9 / 10 / advance.max(1)).max(1) as usize;
         let lines = wrapped(text, columns);
-        let tall = u32::try_from(lines.len())
-            .unwrap_or(u32::MAX)
-            .saturating_mul(leading(size));
-        let fits =
-            lines.iter().all(|line| line.chars().count() <= columns) && tall <= height * 2 / 3;
+        let tall = u32::try_from(lines.len()).unwrap_or(u32::MAX).saturating_mul(leading(size));
+        let fits = lines.iter().all(|line| line.chars().count() <= columns) && tall <= height * 2 / 3;
         if fits || size <= 12 {
             return (lines, size.max(8));
         }
@@ -99,18 +92,9 @@ fn spelt(line: &str, legibility: f64, hand: &mut StdRng) -> String {
             out.push(letter);
             continue;
         }
-        let row = LOOKALIKES
-            .iter()
-            .find(|(from, _)| from.contains(letter))
-            .map_or("ENRSTAOIX", |(_, to)| to);
-        let others: Vec<char> = row
-            .chars()
-            .filter(|other| *other != letter && glyph(*other).is_some())
-            .collect();
-        let other = others
-            .get(hand.random_range(0..others.len().max(1)))
-            .copied()
-            .unwrap_or('X');
+        let row = LOOKALIKES.iter().find(|(from, _)| from.contains(letter)).map_or("ENRSTAOIX", |(_, to)| to);
+        let others: Vec<char> = row.chars().filter(|other| *other != letter && glyph(*other).is_some()).collect();
+        let other = others.get(hand.random_range(0..others.len().max(1))).copied().unwrap_or('X');
         match hand.random_range(0..10_u8) {
             0 => {}
             1..=2 => out.extend([letter, letter]),
@@ -139,9 +123,7 @@ fn strip(line: &str, height: u32) -> GrayImage {
         left += advance;
     }
     let width = (small.width() * height / GLYPH_HEIGHT).max(1);
-    let mut large = DynamicImage::ImageLuma8(small)
-        .resize_exact(width, height, FilterType::CatmullRom)
-        .into_luma8();
+    let mut large = DynamicImage::ImageLuma8(small).resize_exact(width, height, FilterType::CatmullRom).into_luma8();
     let sharp: Vec<u8> = (0..=255_u16).map(|cover| steep(cover, height)).collect();
     for covers in large.chunks_mut(8).filter(|covers| !all(covers, 0)) {
         for cover in covers {
@@ -153,9 +135,7 @@ fn strip(line: &str, height: u32) -> GrayImage {
 
 /// Coverage with its slope multiplied half as much as the letter was enlarged.
 fn steep(cover: u16, height: u32) -> u8 {
-    let slope = i32::try_from(height / GLYPH_HEIGHT / 2)
-        .unwrap_or(1)
-        .clamp(1, 4);
+    let slope = i32::try_from(height / GLYPH_HEIGHT / 2).unwrap_or(1).clamp(1, 4);
     let centred = (i32::from(cover) - 110) * slope + 128;
     u8::try_from(centred.clamp(0, 255)).unwrap_or_default()
 }
@@ -209,9 +189,7 @@ mod tests {
     fn a_perfect_speller_and_a_poor_one() {
         let mut hand = dice(&[b"letters"]);
         assert_eq!(spelt("GRAND OPENING", 1.0, &mut hand), "GRAND OPENING");
-        let garbled = (0..50)
-            .filter(|_| spelt("GRAND OPENING", 0.62, &mut hand) != "GRAND OPENING")
-            .count();
+        let garbled = (0..50).filter(|_| spelt("GRAND OPENING", 0.62, &mut hand) != "GRAND OPENING").count();
         assert!(garbled >= 48, "{garbled} of 50");
     }
 

@@ -103,10 +103,7 @@ pub(super) struct Studio {
 
 impl Studio {
     pub(super) fn new() -> Self {
-        Self {
-            shelf: Mutex::default(),
-            easels: Arc::new(Semaphore::new(EASELS)),
-        }
+        Self { shelf: Mutex::default(), easels: Arc::new(Semaphore::new(EASELS)) }
     }
 
     /// The picture of `order`, encoded.
@@ -125,31 +122,18 @@ impl Studio {
     }
 
     /// `posted` enlarged or reduced to a size, encoded; `None` when it is no picture.
-    pub(super) async fn resize(
-        &self,
-        posted: &Bytes,
-        width: u32,
-        height: u32,
-        format: Format,
-    ) -> Option<Bytes> {
+    pub(super) async fn resize(&self, posted: &Bytes, width: u32, height: u32, format: Format) -> Option<Bytes> {
         let size = [width.to_le_bytes(), height.to_le_bytes()].concat();
         let print = digest(&[b"resize", posted, &size, format.name().as_bytes()]);
         let posted = posted.clone();
         let done = self.kept(print, move || {
             let picture = image::load_from_memory(&posted).ok()?;
-            Some(finish::encode(
-                &finish::resize(&DynamicImage::ImageRgb8(picture.into_rgb8()), width, height),
-                format,
-            ))
+            Some(finish::encode(&finish::resize(&DynamicImage::ImageRgb8(picture.into_rgb8()), width, height), format))
         });
         Some(done.await).filter(|bytes| !bytes.is_empty())
     }
 
-    async fn kept(
-        &self,
-        print: [u8; 32],
-        make: impl FnOnce() -> Option<Vec<u8>> + Send + 'static,
-    ) -> Bytes {
+    async fn kept(&self, print: [u8; 32], make: impl FnOnce() -> Option<Vec<u8>> + Send + 'static) -> Bytes {
         if let Some(bytes) = self.shelf().get(&print) {
             return bytes;
         }
@@ -171,9 +155,7 @@ impl Studio {
 
 /// The width and height of an encoded picture, from its header alone.
 pub(super) fn dimensions(bytes: &[u8]) -> Option<(u32, u32)> {
-    let reader = image::ImageReader::new(std::io::Cursor::new(bytes))
-        .with_guessed_format()
-        .ok()?;
+    let reader = image::ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format().ok()?;
     reader.into_dimensions().ok()
 }
 
@@ -195,17 +177,9 @@ impl Order {
 fn paint(order: &Order) -> Option<Vec<u8>> {
     let seed = order.seed.to_le_bytes();
     let mut mood = dice(&[b"mood", order.prompt.as_bytes()]);
-    let mut hand = dice(&[
-        b"scene",
-        order.model.id.as_bytes(),
-        order.prompt.as_bytes(),
-        &seed,
-    ]);
+    let mut hand = dice(&[b"scene", order.model.id.as_bytes(), order.prompt.as_bytes(), &seed]);
     let shrink = if order.blurred { 64 } else { 4 };
-    let (width, height) = (
-        (order.width / shrink).max(8),
-        (order.height / shrink).max(8),
-    );
+    let (width, height) = ((order.width / shrink).max(8), (order.height / shrink).max(8));
     let small = scene::paint(Style::of(order.model), &mut mood, &mut hand, width, height)?;
     let mut picture = finish::enlarge(small, order.width, order.height)?;
     if !order.blurred {
@@ -213,10 +187,7 @@ fn paint(order: &Order) -> Option<Vec<u8>> {
         letters::draw(&mut picture, &text, order.model.legibility(), &mut hand);
         finish::grain(&mut picture, &mut hand);
     }
-    Some(finish::encode(
-        &DynamicImage::ImageRgb8(picture),
-        order.format,
-    ))
+    Some(finish::encode(&DynamicImage::ImageRgb8(picture), order.format))
 }
 
 /// Encoded pictures by digest, the least recently used leaving first.
@@ -292,23 +263,11 @@ mod tests {
         let sign = order("ideogram/v3", "a sign that says \"OPEN LATE\"", 7);
         let first = paint(&sign).unwrap();
         assert_eq!(first, paint(&sign).unwrap());
-        assert_ne!(
-            first,
-            paint(&Order {
-                seed: 8,
-                ..sign.clone()
-            })
-            .unwrap()
-        );
+        assert_ne!(first, paint(&Order { seed: 8, ..sign.clone() }).unwrap());
         assert_eq!(dimensions(&first), Some((1024, 1024)));
         let decoded = image::load_from_memory(&first).unwrap();
         assert_eq!(decoded.color(), image::ColorType::Rgb8);
-        for id in [
-            "stability/core",
-            "google/gemini-3-pro-image",
-            "openai/gpt-image-2-low",
-            "comfyui/sd3.5-large",
-        ] {
+        for id in ["stability/core", "google/gemini-3-pro-image", "openai/gpt-image-2-low", "comfyui/sd3.5-large"] {
             let size = paint(&order(id, "a quiet valley", 3)).unwrap().len();
             assert!((600_000..1_500_000).contains(&size), "{id}: {size} bytes");
         }
@@ -317,17 +276,8 @@ mod tests {
     #[test]
     fn every_format_decodes_to_the_asked_size() {
         for format in [Format::Png, Format::Jpeg, Format::Webp] {
-            let odd = Order {
-                width: 321,
-                height: 123,
-                format,
-                ..order("stability/core", "x", 1)
-            };
-            assert_eq!(
-                dimensions(&paint(&odd).unwrap()),
-                Some((321, 123)),
-                "{format:?}"
-            );
+            let odd = Order { width: 321, height: 123, format, ..order("stability/core", "x", 1) };
+            assert_eq!(dimensions(&paint(&odd).unwrap()), Some((321, 123)), "{format:?}");
         }
     }
 

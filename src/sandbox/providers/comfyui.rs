@@ -30,19 +30,14 @@ impl ComfyUi {
 
     async fn route(&self, visit: &mut Visit<'_>) -> Result<Answer, Answer> {
         let path = visit.call.path.clone();
-        let path = path
-            .strip_prefix("/api/")
-            .map_or(path.clone(), |rest| format!("/{rest}"));
+        let path = path.strip_prefix("/api/").map_or(path.clone(), |rest| format!("/{rest}"));
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         match (visit.call.method.as_str(), segments.as_slice()) {
             ("POST", ["prompt"]) => self.submit(visit).await,
             ("GET", ["prompt"]) => {
                 let state = self.shop.state();
                 let remaining = state.pending.len() + usize::from(state.running.is_some());
-                Ok(Answer::json(
-                    200,
-                    &json!({ "exec_info": { "queue_remaining": remaining } }),
-                ))
+                Ok(Answer::json(200, &json!({ "exec_info": { "queue_remaining": remaining } })))
             }
             ("GET", ["history", id]) => self.history(visit, id).await,
             ("GET", ["history"]) => Ok(Answer::json(200, &self.shop.state().all_finished())),
@@ -54,14 +49,8 @@ impl ComfyUi {
             ("POST", ["free"]) => Ok(Answer::empty(200)),
             ("POST", ["upload", "image"]) => self.upload(visit).await,
             ("GET", ["system_stats"]) => Ok(Answer::json(200, &system_stats())),
-            ("GET", ["object_info"]) => Ok(Answer::json(
-                200,
-                &nodes::object_info(None, &self.uploads()),
-            )),
-            ("GET", ["object_info", class]) => Ok(Answer::json(
-                200,
-                &nodes::object_info(Some(class), &self.uploads()),
-            )),
+            ("GET", ["object_info"]) => Ok(Answer::json(200, &nodes::object_info(None, &self.uploads()))),
+            ("GET", ["object_info", class]) => Ok(Answer::json(200, &nodes::object_info(Some(class), &self.uploads()))),
             ("GET", _) => Err(Answer::text(404, "404: Not Found")),
             _ => Err(Answer::text(405, "405: Method Not Allowed")),
         }
@@ -70,14 +59,8 @@ impl ComfyUi {
     async fn submit(&self, visit: &mut Visit<'_>) -> Result<Answer, Answer> {
         let body = body(visit);
         let graph = body.get("prompt").and_then(Value::as_object);
-        let graph = graph.ok_or_else(|| {
-            check::refusal(
-                "no_prompt",
-                "No prompt provided",
-                "No prompt provided",
-                &json!({}),
-            )
-        })?;
+        let graph =
+            graph.ok_or_else(|| check::refusal("no_prompt", "No prompt provided", "No prompt provided", &json!({})))?;
         let id = match body.get("prompt_id").and_then(Value::as_str) {
             Some(id) if !is_uuid(id) => {
                 let message = "prompt_id must be a valid UUID";
@@ -87,33 +70,18 @@ impl ComfyUi {
             None => visit.world.draw_uuid(),
         };
         let (outputs, errors) = self.read(graph)?;
-        let model = outputs
-            .iter()
-            .find_map(|output| output.frame.models.first())
-            .map(|model| model.id);
+        let model = outputs.iter().find_map(|output| output.frame.models.first()).map(|model| model.id);
         visit.is_about(model).await?;
         let number = {
             let mut state = self.shop.state();
             state.accepted += 1;
             let next = f64::from(state.accepted);
             let front = body.get("front").and_then(Value::as_bool).unwrap_or(false);
-            body.get("number")
-                .and_then(Value::as_f64)
-                .unwrap_or(if front { -next } else { next })
+            body.get("number").and_then(Value::as_f64).unwrap_or(if front { -next } else { next })
         };
         let extra = body.get("extra_data").cloned().unwrap_or_else(|| json!({}));
         let graph = Value::Object(graph.clone());
-        self.shop.enqueue(
-            visit.world,
-            Job {
-                id: id.clone(),
-                number,
-                graph,
-                extra,
-                outputs,
-                model,
-            },
-        );
+        self.shop.enqueue(visit.world, Job { id: id.clone(), number, graph, extra, outputs, model });
         let answer = json!({ "prompt_id": id, "number": number, "node_errors": errors });
         Ok(Answer::json(200, &answer))
     }
@@ -125,60 +93,38 @@ impl ComfyUi {
             Some(File::Posted(bytes)) => Some(bytes),
             _ => None,
         };
-        let reader = Reader {
-            graph,
-            upload: &upload,
-        };
-        Ok((
-            checked
-                .outputs
-                .iter()
-                .filter_map(|id| saved(&reader, id))
-                .collect(),
-            checked.errors,
-        ))
+        let reader = Reader { graph, upload: &upload };
+        Ok((checked.outputs.iter().filter_map(|id| saved(&reader, id)).collect(), checked.errors))
     }
 
     async fn history(&self, visit: &mut Visit<'_>, id: &str) -> Result<Answer, Answer> {
         let model = self.shop.state().model_of(id);
         visit.is_about(model).await?;
         let state = self.shop.state();
-        let body = state
-            .finished(id)
-            .map_or_else(|| json!({}), |(entry, _)| json!({ id: entry }));
+        let body = state.finished(id).map_or_else(|| json!({}), |(entry, _)| json!({ id: entry }));
         Ok(Answer::json(200, &body))
     }
 
     fn trim_history(&self, body: &Value) -> Answer {
         let gone = listed(body);
         let clear = flag(body, "clear");
-        self.shop
-            .state()
-            .forget_finished(|id| clear || gone.iter().any(|other| other == id));
+        self.shop.state().forget_finished(|id| clear || gone.iter().any(|other| other == id));
         Answer::empty(200)
     }
 
     async fn view(&self, visit: &mut Visit<'_>) -> Result<Answer, Answer> {
         let name = visit.call.query("filename").unwrap_or_default();
         let subfolder = visit.call.query("subfolder").unwrap_or_default();
-        let folder = visit
-            .call
-            .query("type")
-            .unwrap_or_else(|| "output".to_owned());
+        let folder = visit.call.query("type").unwrap_or_else(|| "output".to_owned());
         if name.is_empty() || name.starts_with('/') || name.contains("..") {
             return Err(Answer::empty(400));
         }
         if subfolder.contains("..") || subfolder.starts_with('/') {
             return Err(Answer::empty(403));
         }
-        let file = self
-            .shop
-            .state()
-            .file(&folder, &subfolder, &name)
-            .ok_or_else(|| Answer::empty(404))?;
+        let file = self.shop.state().file(&folder, &subfolder, &name).ok_or_else(|| Answer::empty(404))?;
         let preview = visit.call.query("preview");
-        let preview = preview
-            .and_then(|preview| Format::named(preview.split(';').next().unwrap_or_default()));
+        let preview = preview.and_then(|preview| Format::named(preview.split(';').next().unwrap_or_default()));
         let format = preview.unwrap_or(Format::Png);
         let studio = &visit.world.studio;
         let (bytes, model) = match file {
@@ -201,18 +147,12 @@ impl ComfyUi {
         let state = self.shop.state();
         let running: Vec<Value> = state.running.iter().map(|(job, _)| job.tuple()).collect();
         let pending: Vec<Value> = state.pending.iter().map(Job::tuple).collect();
-        Answer::json(
-            200,
-            &json!({ "queue_running": running, "queue_pending": pending }),
-        )
+        Answer::json(200, &json!({ "queue_running": running, "queue_pending": pending }))
     }
 
     fn trim_queue(&self, body: &Value) -> Answer {
         let (gone, clear) = (listed(body), flag(body, "clear"));
-        self.shop
-            .state()
-            .pending
-            .retain(|job| !clear && !gone.contains(&job.id));
+        self.shop.state().pending.retain(|job| !clear && !gone.contains(&job.id));
         Answer::empty(200)
     }
 
@@ -228,15 +168,8 @@ impl ComfyUi {
 
     async fn upload(&self, visit: &mut Visit<'_>) -> Result<Answer, Answer> {
         let form = visit.call.form().await.ok_or_else(|| Answer::empty(400))?;
-        let part = form
-            .part("image")
-            .filter(|part| !part.bytes.is_empty())
-            .ok_or_else(|| Answer::empty(400))?;
-        let name = part
-            .file_name
-            .clone()
-            .filter(|name| !name.is_empty())
-            .ok_or_else(|| Answer::empty(400))?;
+        let part = form.part("image").filter(|part| !part.bytes.is_empty()).ok_or_else(|| Answer::empty(400))?;
+        let name = part.file_name.clone().filter(|name| !name.is_empty()).ok_or_else(|| Answer::empty(400))?;
         let subfolder = form.text("subfolder").unwrap_or_default();
         if name.contains("..") || subfolder.contains("..") || subfolder.starts_with('/') {
             return Err(Answer::empty(400));
@@ -244,16 +177,9 @@ impl ComfyUi {
         let folder = form.text("type").unwrap_or_else(|| "input".to_owned());
         let overwrite = matches!(form.text("overwrite").as_deref(), Some("true" | "1"));
         let mut state = self.shop.state();
-        let name = if overwrite {
-            name
-        } else {
-            free_name(&state, &folder, &subfolder, &name, &part.bytes)
-        };
+        let name = if overwrite { name } else { free_name(&state, &folder, &subfolder, &name, &part.bytes) };
         state.keep(&folder, &subfolder, &name, File::Posted(part.bytes.clone()));
-        Ok(Answer::json(
-            200,
-            &json!({ "name": name, "subfolder": subfolder, "type": folder }),
-        ))
+        Ok(Answer::json(200, &json!({ "name": name, "subfolder": subfolder, "type": folder })))
     }
 
     fn uploads(&self) -> Vec<String> {
@@ -276,22 +202,10 @@ impl Provider for ComfyUi {
 
     fn error(&self, status: u16) -> Answer {
         match status {
-            400 => check::refusal(
-                "no_prompt",
-                "No prompt provided",
-                "No prompt provided",
-                &json!({}),
-            ),
+            400 => check::refusal("no_prompt", "No prompt provided", "No prompt provided", &json!({})),
             404 => Answer::text(404, "404: Not Found"),
-            500 => Answer::text(
-                500,
-                "500 Internal Server Error\n\nServer got itself in trouble",
-            ),
-            other => Answer::new(
-                other,
-                "text/html",
-                format!("<html><head><title>{other}</title></head></html>\r\n"),
-            ),
+            500 => Answer::text(500, "500 Internal Server Error\n\nServer got itself in trouble"),
+            other => Answer::new(other, "text/html", format!("<html><head><title>{other}</title></head></html>\r\n")),
         }
     }
 
@@ -300,16 +214,9 @@ impl Provider for ComfyUi {
 
 /// What an output node saves, and where.
 fn saved(reader: &Reader<'_>, id: &str) -> Option<Output> {
-    let prefix = reader
-        .literal(id, "filename_prefix")
-        .and_then(Value::as_str);
+    let prefix = reader.literal(id, "filename_prefix").and_then(Value::as_str);
     let (folder, prefix) = prefix.map_or(("temp", "ComfyUI_temp"), |prefix| ("output", prefix));
-    Some(Output {
-        node: id.to_owned(),
-        folder,
-        prefix: prefix.to_owned(),
-        frame: reader.output(id)?,
-    })
+    Some(Output { node: id.to_owned(), folder, prefix: prefix.to_owned(), frame: reader.output(id)? })
 }
 
 fn body(visit: &Visit<'_>) -> Value {
@@ -322,43 +229,25 @@ fn flag(body: &Value, name: &str) -> bool {
 
 /// The ids of `{"delete": [...]}`.
 fn listed(body: &Value) -> Vec<String> {
-    let list = body
-        .get("delete")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    list.filter_map(|id| id.as_str().map(str::to_owned))
-        .collect()
+    let list = body.get("delete").and_then(Value::as_array).into_iter().flatten();
+    list.filter_map(|id| id.as_str().map(str::to_owned)).collect()
 }
 
 /// `x.png`, or `x (1).png` when that is taken by another picture.
-fn free_name(
-    state: &shop::State,
-    folder: &str,
-    subfolder: &str,
-    name: &str,
-    bytes: &[u8],
-) -> String {
+fn free_name(state: &shop::State, folder: &str, subfolder: &str, name: &str, bytes: &[u8]) -> String {
     let (stem, extension) = name.rsplit_once('.').unwrap_or((name, "png"));
-    let names = std::iter::once(name.to_owned())
-        .chain((1_u32..).map(|nth| format!("{stem} ({nth}).{extension}")));
+    let names = std::iter::once(name.to_owned()).chain((1_u32..).map(|nth| format!("{stem} ({nth}).{extension}")));
     let free = |name: &String| match state.file(folder, subfolder, name) {
         None => true,
         Some(File::Posted(there)) => there == bytes,
         Some(File::Made(..)) => false,
     };
-    names
-        .take(10_000)
-        .find(free)
-        .unwrap_or_else(|| name.to_owned())
+    names.take(10_000).find(free).unwrap_or_else(|| name.to_owned())
 }
 
 fn is_uuid(text: &str) -> bool {
     let lengths: Vec<usize> = text.split('-').map(str::len).collect();
-    lengths == [8, 4, 4, 4, 12]
-        && text
-            .chars()
-            .all(|c| c == '-' || matches!(c, '0'..='9' | 'a'..='f'))
+    lengths == [8, 4, 4, 4, 12] && text.chars().all(|c| c == '-' || matches!(c, '0'..='9' | 'a'..='f'))
 }
 
 fn system_stats() -> Value {

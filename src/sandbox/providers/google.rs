@@ -35,9 +35,7 @@ enum Face {
 
 impl Google {
     pub(super) fn new() -> Self {
-        Self {
-            limit: Window::new(150, Duration::from_mins(1), Duration::ZERO),
-        }
+        Self { limit: Window::new(150, Duration::from_mins(1), Duration::ZERO) }
     }
 
     async fn route(&self, visit: &mut Visit<'_>) -> Result<Answer, Answer> {
@@ -46,17 +44,9 @@ impl Google {
         let (face, target) = match segments.as_slice() {
             ["v1" | "v1beta", "models"] => return models(visit),
             ["v1" | "v1beta", "models", target] => (Face::Gemini, *target),
-            [
-                "v1" | "v1beta1",
-                "projects",
-                _,
-                "locations",
-                _,
-                "publishers",
-                "google",
-                "models",
-                target,
-            ] => (Face::Vertex, *target),
+            ["v1" | "v1beta1", "projects", _, "locations", _, "publishers", "google", "models", target] => {
+                (Face::Vertex, *target)
+            }
             _ => return Err(unknown_path(&path)),
         };
         let (name, verb) = target.split_once(':').ok_or_else(|| unknown_path(&path))?;
@@ -74,10 +64,7 @@ impl Google {
     }
 
     fn admit(&self, visit: &Visit<'_>, key: &str, model: &str) -> Result<(), Answer> {
-        self.limit
-            .admit(key, 1, visit.arrived())
-            .map(drop)
-            .map_err(|refused| exhausted(model, Some(refused.wait)))
+        self.limit.admit(key, 1, visit.arrived()).map(drop).map_err(|refused| exhausted(model, Some(refused.wait)))
     }
 }
 
@@ -96,35 +83,15 @@ impl Provider for Google {
 
     fn error(&self, status: u16) -> Answer {
         match status {
-            400 => problem(
-                400,
-                "INVALID_ARGUMENT",
-                "Request contains an invalid argument.",
-            ),
+            400 => problem(400, "INVALID_ARGUMENT", "Request contains an invalid argument."),
             401 => problem(401, "UNAUTHENTICATED", NO_TOKEN),
-            403 => problem(
-                403,
-                "PERMISSION_DENIED",
-                "The caller does not have permission",
-            ),
+            403 => problem(403, "PERMISSION_DENIED", "The caller does not have permission"),
             404 => problem(404, "NOT_FOUND", "Requested entity was not found."),
             // Planned throttling comes without a hint, as Google's sometimes does.
             429 => exhausted("gemini-nano-banana-2.1", None),
-            503 => problem(
-                503,
-                "UNAVAILABLE",
-                "The model is overloaded. Please try again later.",
-            ),
-            504 => problem(
-                504,
-                "DEADLINE_EXCEEDED",
-                "Deadline expired before operation could complete.",
-            ),
-            other => problem(
-                other,
-                "INTERNAL",
-                "An internal error has occurred. Please retry or report.",
-            ),
+            503 => problem(503, "UNAVAILABLE", "The model is overloaded. Please try again later."),
+            504 => problem(504, "DEADLINE_EXCEEDED", "Deadline expired before operation could complete."),
+            other => problem(other, "INTERNAL", "An internal error has occurred. Please retry or report."),
         }
     }
 
@@ -137,17 +104,9 @@ fn authenticate(visit: &mut Visit<'_>, face: Face) -> Result<String, Answer> {
     if face == Face::Vertex {
         let token = visit.call.bearer().unwrap_or_default().to_owned();
         visit.presents(&token);
-        return if accepted(&token, "") {
-            Ok(token)
-        } else {
-            Err(problem(401, "UNAUTHENTICATED", NO_TOKEN))
-        };
+        return if accepted(&token, "") { Ok(token) } else { Err(problem(401, "UNAUTHENTICATED", NO_TOKEN)) };
     }
-    let key = visit
-        .call
-        .header("x-goog-api-key")
-        .map(str::to_owned)
-        .or_else(|| visit.call.query("key"));
+    let key = visit.call.header("x-goog-api-key").map(str::to_owned).or_else(|| visit.call.query("key"));
     let key = key.unwrap_or_default();
     visit.presents(&key);
     if key.is_empty() {
@@ -188,11 +147,7 @@ async fn generate(visit: &mut Visit<'_>, name: &str, face: Face) -> Result<Answe
         return Err(unserved(name, face));
     };
     let high = asked.thoughts >= quote::HIGH;
-    let tier = if high {
-        format!("{name}-high")
-    } else {
-        name.to_owned()
-    };
+    let tier = if high { format!("{name}-high") } else { name.to_owned() };
     let model = on_the_wire("google", &tier).ok_or_else(|| unserved(name, face))?;
     visit.is_about(Some(model.id)).await?;
     let (mut body, pictures) = match (screen(&asked.prompt), asked.wants_image) {
@@ -206,11 +161,7 @@ async fn generate(visit: &mut Visit<'_>, name: &str, face: Face) -> Result<Answe
         (Screening::Fine, true) => painted(visit, model, &asked).await,
     };
     set(&mut body, "modelVersion", name);
-    set(
-        &mut body,
-        "responseId",
-        visit.world.draw_id().get(..22).unwrap_or_default(),
-    );
+    set(&mut body, "responseId", visit.world.draw_id().get(..22).unwrap_or_default());
     Ok(Answer::json_with_pictures(200, &body, &pictures))
 }
 
@@ -232,20 +183,14 @@ fn withheld(asked: &Asked) -> Value {
 /// Text alone, for a caller that did not ask for an image.
 async fn spoken(visit: &mut Visit<'_>, model: &'static Model, asked: &Asked) -> Value {
     const TOKENS: u64 = 12;
-    let cost = model
-        .price
-        .cost(1, text_tokens(&asked.prompt), asked.thoughts + TOKENS, 0);
+    let cost = model.price.cost(1, text_tokens(&asked.prompt), asked.thoughts + TOKENS, 0);
     visit.work(model, cost, std::future::ready(())).await;
     let part = json!({ "text": "I would paint that for you if you asked for an image." });
     let candidate = json!({ "index": 0, "finishReason": "STOP", "content": { "role": "model", "parts": [part] } });
     json!({ "candidates": [candidate], "usageMetadata": usage(asked, TOKENS) })
 }
 
-async fn painted(
-    visit: &mut Visit<'_>,
-    model: &'static Model,
-    asked: &Asked,
-) -> (Value, Vec<Bytes>) {
+async fn painted(visit: &mut Visit<'_>, model: &'static Model, asked: &Asked) -> (Value, Vec<Bytes>) {
     let order = Order {
         model,
         prompt: asked.prompt.clone(),
@@ -255,12 +200,7 @@ async fn painted(
         format: Format::Png,
         blurred: false,
     };
-    let cost = model.price.cost(
-        1,
-        text_tokens(&asked.prompt),
-        asked.thoughts,
-        asked.image_tokens,
-    );
+    let cost = model.price.cost(1, text_tokens(&asked.prompt), asked.thoughts, asked.image_tokens);
     let world = visit.world;
     let picture = visit.work(model, cost, world.studio.paint(&order)).await;
     let mut parts = vec![json!({ "inlineData": { "mimeType": "image/png", "data": PICTURE } })];
@@ -286,11 +226,7 @@ fn usage(asked: &Asked, made: u64) -> Value {
         set(&mut usage, "thoughtsTokenCount", json!(asked.thoughts));
     }
     if asked.wants_image {
-        set(
-            &mut usage,
-            "candidatesTokensDetails",
-            json!([{ "modality": "IMAGE", "tokenCount": made }]),
-        );
+        set(&mut usage, "candidatesTokensDetails", json!([{ "modality": "IMAGE", "tokenCount": made }]));
     }
     usage
 }

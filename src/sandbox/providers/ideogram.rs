@@ -32,10 +32,7 @@ pub(super) struct Ideogram {
 
 impl Ideogram {
     pub(super) fn new() -> Self {
-        Self {
-            flights: Concurrency::new(IN_FLIGHT),
-            links: Links::default(),
-        }
+        Self { flights: Concurrency::new(IN_FLIGHT), links: Links::default() }
     }
 
     async fn route(&self, visit: &mut Visit<'_>) -> Result<Answer, Answer> {
@@ -51,11 +48,7 @@ impl Ideogram {
         }
     }
 
-    async fn generate(
-        &self,
-        visit: &mut Visit<'_>,
-        read: fn(&Value) -> Result<Ask, Answer>,
-    ) -> Result<Answer, Answer> {
+    async fn generate(&self, visit: &mut Visit<'_>, read: fn(&Value) -> Result<Ask, Answer>) -> Result<Answer, Answer> {
         let key = authenticate(visit, 401)?;
         let _place = self.flights.enter(&key).ok_or_else(crowded)?;
         let ask = read(&ask::fields(visit).await?)?;
@@ -68,9 +61,7 @@ impl Ideogram {
         visit.work(ask.model, cost, std::future::ready(())).await;
         let mut data = Vec::new();
         for _ in 0..ask.images {
-            let seed = ask
-                .seed
-                .unwrap_or_else(|| visit.world.draw_seed(ask::SEEDS));
+            let seed = ask.seed.unwrap_or_else(|| visit.world.draw_seed(ask::SEEDS));
             let order = Order {
                 model: ask.model,
                 prompt: ask.prompt.clone(),
@@ -81,11 +72,7 @@ impl Ideogram {
                 blurred: false,
             };
             let safe = screening == Screening::Fine;
-            let url = if safe {
-                json!(self.links.keep(visit, Stored::Painted(order)))
-            } else {
-                Value::Null
-            };
+            let url = if safe { json!(self.links.keep(visit, Stored::Painted(order))) } else { Value::Null };
             let mut item = json!({
                 "url": url, "prompt": ask.rewritten(), "resolution": format!("{}x{}", ask.width, ask.height),
                 "is_image_safe": safe, "seed": seed,
@@ -95,10 +82,7 @@ impl Ideogram {
             }
             data.push(item);
         }
-        Ok(Answer::json(
-            200,
-            &json!({ "created": visit.world.clock.rfc3339(), "data": data }),
-        ))
+        Ok(Answer::json(200, &json!({ "created": visit.world.clock.rfc3339(), "data": data })))
     }
 
     async fn upscale(&self, visit: &mut Visit<'_>) -> Result<Answer, Answer> {
@@ -107,19 +91,10 @@ impl Ideogram {
         let _place = self.flights.enter(&key).ok_or_else(crowded)?;
         let model = on_the_wire("ideogram", "upscale").ok_or_else(|| bad("no such model"))?;
         visit.is_about(Some(model.id)).await?;
-        let form = visit
-            .call
-            .form()
-            .await
-            .ok_or_else(|| bad("Request must be multipart/form-data"))?;
-        let image = form
-            .file("image_file")
-            .ok_or_else(|| bad("image_file is required"))?;
-        let request = form
-            .text("image_request")
-            .ok_or_else(|| bad("image_request is required"))?;
-        let request: Value =
-            serde_json::from_str(&request).map_err(|_| bad("image_request must be valid JSON"))?;
+        let form = visit.call.form().await.ok_or_else(|| bad("Request must be multipart/form-data"))?;
+        let image = form.file("image_file").ok_or_else(|| bad("image_file is required"))?;
+        let request = form.text("image_request").ok_or_else(|| bad("image_request is required"))?;
+        let request: Value = serde_json::from_str(&request).map_err(|_| bad("image_request must be valid JSON"))?;
         let (prompt, seed) = (ask::text(&request, "prompt"), ask::seed(&request)?);
         for name in ["resemblance", "detail"] {
             ask::within(&request, name, 1, 100)?;
@@ -130,46 +105,28 @@ impl Ideogram {
         if key == "sk-broke" {
             return Err(broke());
         }
-        visit
-            .work(
-                model,
-                model.price.cost(images, 0, 0, 0),
-                std::future::ready(()),
-            )
-            .await;
+        visit.work(model, model.price.cost(images, 0, 0, 0), std::future::ready(())).await;
         let mut data = Vec::new();
         for _ in 0..images {
             let seed = seed.unwrap_or_else(|| visit.world.draw_seed(ask::SEEDS));
             let stored = Stored::Enlarged(image.clone(), width * 2, height * 2, model.id);
             let safe = screening == Screening::Fine;
-            let url = if safe {
-                json!(self.links.keep(visit, stored))
-            } else {
-                Value::Null
-            };
+            let url = if safe { json!(self.links.keep(visit, stored)) } else { Value::Null };
             data.push(json!({
                 "url": url, "prompt": prompt, "resolution": format!("{width}x{height}"),
                 "upscaled_resolution": format!("{}x{}", width * 2, height * 2), "is_image_safe": safe, "seed": seed,
             }));
         }
-        Ok(Answer::json(
-            200,
-            &json!({ "created": visit.world.clock.rfc3339(), "data": data }),
-        ))
+        Ok(Answer::json(200, &json!({ "created": visit.world.clock.rfc3339(), "data": data })))
     }
 
     async fn fetch(&self, visit: &mut Visit<'_>) -> Result<Answer, Answer> {
         let stored = self.links.open(visit)?;
         let (bytes, model) = match &stored {
             Stored::Painted(order) => (Some(visit.world.studio.paint(order).await), order.model.id),
-            Stored::Enlarged(image, width, height, model) => (
-                visit
-                    .world
-                    .studio
-                    .resize(image, *width, *height, Format::Png)
-                    .await,
-                *model,
-            ),
+            Stored::Enlarged(image, width, height, model) => {
+                (visit.world.studio.resize(image, *width, *height, Format::Png).await, *model)
+            }
         };
         visit.is_about(Some(model)).await?;
         let bytes = bytes.ok_or_else(links::missing)?;
@@ -210,10 +167,7 @@ fn bad(message: &str) -> Answer {
 }
 
 fn broke() -> Answer {
-    Answer::json(
-        402,
-        &json!({ "error": "Insufficient credits. Please add credits to your API account." }),
-    )
+    Answer::json(402, &json!({ "error": "Insufficient credits. Please add credits to your API account." }))
 }
 
 fn crowded() -> Answer {
@@ -232,11 +186,7 @@ fn unsafe_prompt() -> Answer {
 fn authenticate(visit: &mut Visit<'_>, status: u16) -> Result<String, Answer> {
     let key = visit.call.header("api-key").unwrap_or_default().to_owned();
     visit.presents(&key);
-    if accepted(&key, "") {
-        Ok(key)
-    } else {
-        Err(unauthorized(status))
-    }
+    if accepted(&key, "") { Ok(key) } else { Err(unauthorized(status)) }
 }
 
 fn screened(prompt: &str) -> Result<Screening, Answer> {

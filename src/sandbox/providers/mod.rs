@@ -78,9 +78,7 @@ fn screen(prompt: &str) -> Screening {
 fn accepted(key: &str, form: &str) -> bool {
     key.starts_with(form)
         && key.len() > form.len()
-        && !["wrong", "invalid", "revoked"]
-            .iter()
-            .any(|bad| key.contains(bad))
+        && !["wrong", "invalid", "revoked"].iter().any(|bad| key.contains(bad))
 }
 
 /// The entry whose ratio is nearest to `width` by `height` on a log scale, which treats portrait and landscape alike.
@@ -88,10 +86,7 @@ fn nearest<T: Copy>(sizes: &[(T, u32, u32)], width: u32, height: u32) -> Option<
     let ratio = |width: u32, height: u32| (f64::from(width) / f64::from(height.max(1))).ln();
     let wanted = ratio(width, height);
     let distance = |(_, width, height): &(T, u32, u32)| (ratio(*width, *height) - wanted).abs();
-    sizes
-        .iter()
-        .min_by(|one, other| distance(one).total_cmp(&distance(other)))
-        .copied()
+    sizes.iter().min_by(|one, other| distance(one).total_cmp(&distance(other))).copied()
 }
 
 /// A string with its first letters and its last four, as hosts print the key that they refuse.
@@ -100,14 +95,8 @@ fn masked(key: &str) -> String {
     if letters.len() <= 8 {
         return "*".repeat(letters.len());
     }
-    let (head, tail) = (
-        letters.iter().take(5),
-        letters.iter().skip(letters.len() - 4),
-    );
-    head.copied()
-        .chain("********".chars())
-        .chain(tail.copied())
-        .collect()
+    let (head, tail) = (letters.iter().take(5), letters.iter().skip(letters.len() - 4));
+    head.copied().chain("********".chars()).chain(tail.copied()).collect()
 }
 
 /// What tests need to forge a link of their own.

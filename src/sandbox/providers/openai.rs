@@ -29,16 +29,11 @@ pub(super) struct OpenAi {
 
 impl OpenAi {
     pub(super) fn new() -> Self {
-        Self {
-            limit: Window::new(IMAGES_PER_MINUTE, Duration::from_mins(1), Duration::ZERO),
-        }
+        Self { limit: Window::new(IMAGES_PER_MINUTE, Duration::from_mins(1), Duration::ZERO) }
     }
 
     async fn route(&self, visit: &mut Visit<'_>) -> Result<Answer, Answer> {
-        let request = format!(
-            "req_{}",
-            visit.world.draw_id().get(..32).unwrap_or_default()
-        );
+        let request = format!("req_{}", visit.world.draw_id().get(..32).unwrap_or_default());
         let began = visit.arrived();
         let answer = match (visit.call.method.as_str(), visit.call.path.as_str()) {
             ("POST", "/v1/images/generations") => self.generate(visit, &request).await,
@@ -53,10 +48,7 @@ impl OpenAi {
                 .with("x-request-id", request.clone())
                 .with("openai-organization", "org-5bXqTjK2")
                 .with("openai-version", "2020-10-01")
-                .with(
-                    "openai-processing-ms",
-                    began.elapsed().as_millis().to_string(),
-                )
+                .with("openai-processing-ms", began.elapsed().as_millis().to_string())
         };
         answer.map(sign).map_err(sign)
     }
@@ -72,10 +64,7 @@ impl OpenAi {
         if key == "sk-broke" {
             return Err(out_of_quota());
         }
-        let admitted = self
-            .limit
-            .admit(&key, ask.images, visit.arrived())
-            .map_err(throttled)?;
+        let admitted = self.limit.admit(&key, ask.images, visit.arrived()).map_err(throttled)?;
         match screen(&ask.prompt) {
             Screening::Refused => return Err(blocked("input", request)),
             Screening::Filtered => {
@@ -86,17 +75,10 @@ impl OpenAi {
         }
         let (text, made) = (text_tokens(&ask.prompt), ask.tokens * u64::from(ask.images));
         let world = visit.world;
-        let orders: Vec<Order> = (0..ask.images)
-            .map(|_| ask.order(world.draw_seed(1 << 32)))
-            .collect();
+        let orders: Vec<Order> = (0..ask.images).map(|_| ask.order(world.draw_seed(1 << 32))).collect();
         let work = world.studio.paint_all(&orders);
-        let pictures = visit
-            .work(ask.model, ask.model.price.cost(1, text, 0, made), work)
-            .await;
-        Ok(limits(
-            ask.answer(world.clock.unix(), text, made, &pictures),
-            admitted,
-        ))
+        let pictures = visit.work(ask.model, ask.model.price.cost(1, text, 0, made), work).await;
+        Ok(limits(ask.answer(world.clock.unix(), text, made, &pictures), admitted))
     }
 }
 
@@ -116,40 +98,15 @@ impl Provider for OpenAi {
     fn error(&self, status: u16) -> Answer {
         let kind = "invalid_request_error";
         match status {
-            400 => problem(
-                400,
-                kind,
-                "Billing hard limit has been reached",
-                None,
-                Some("billing_hard_limit_reached"),
-            ),
-            401 => problem(
-                401,
-                kind,
-                "Incorrect API key provided.",
-                None,
-                Some("invalid_api_key"),
-            ),
+            400 => problem(400, kind, "Billing hard limit has been reached", None, Some("billing_hard_limit_reached")),
+            401 => problem(401, kind, "Incorrect API key provided.", None, Some("invalid_api_key")),
             402 => out_of_quota(),
-            403 => problem(
-                403,
-                kind,
-                "Your organization must be verified to use the model `gpt-image-2`.",
-                None,
-                None,
-            ),
+            403 => problem(403, kind, "Your organization must be verified to use the model `gpt-image-2`.", None, None),
             404 => retired("gpt-image-1"),
-            429 => throttled(Refused {
-                wait: Duration::from_millis(12_480),
-                used: IMAGES_PER_MINUTE,
-            }),
-            503 => problem(
-                503,
-                "server_error",
-                "The server is currently overloaded. Please try again later.",
-                None,
-                None,
-            ),
+            429 => throttled(Refused { wait: Duration::from_millis(12_480), used: IMAGES_PER_MINUTE }),
+            503 => {
+                problem(503, "server_error", "The server is currently overloaded. Please try again later.", None, None)
+            }
             other => problem(
                 other,
                 "server_error",
@@ -178,13 +135,7 @@ fn authenticate(visit: &mut Visit<'_>) -> Result<String, Answer> {
             "Incorrect API key provided: {}. You can find your API key at https://platform.openai.com/account/api-keys.",
             masked(&key)
         );
-        return Err(problem(
-            401,
-            "invalid_request_error",
-            &message,
-            None,
-            Some("invalid_api_key"),
-        ));
+        return Err(problem(401, "invalid_request_error", &message, None, Some("invalid_api_key")));
     }
     Ok(key)
 }

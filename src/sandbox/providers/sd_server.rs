@@ -54,10 +54,9 @@ impl SdServer {
             ("GET", ["sdapi", "v1", "schedulers"]) => Ok(Answer::json(200, &schedulers())),
             ("GET", ["sdapi", "v1", "upscalers"]) => Ok(Answer::json(200, &upscalers())),
             ("GET", ["sdapi", "v1", "sd-models"]) => Ok(Answer::json(200, &sd_models())),
-            ("GET", ["sdapi", "v1", "options"]) => Ok(Answer::json(
-                200,
-                &json!({ "samples_format": "png", "sd_model_checkpoint": "sd3.5_medium" }),
-            )),
+            ("GET", ["sdapi", "v1", "options"]) => {
+                Ok(Answer::json(200, &json!({ "samples_format": "png", "sd_model_checkpoint": "sd3.5_medium" })))
+            }
             ("POST", ["sdcpp", "v1", "img_gen"]) => self.submit(visit).await,
             ("GET", ["sdcpp", "v1", "jobs", id]) => self.job(visit, id).await,
             ("POST", ["sdcpp", "v1", "jobs", id, "cancel"]) => self.cancel(id),
@@ -68,38 +67,17 @@ impl SdServer {
 
     async fn openai(&self, visit: &mut Visit<'_>) -> Result<Answer, Answer> {
         let body = body(visit)?;
-        let format = body
-            .get("output_format")
-            .and_then(Value::as_str)
-            .unwrap_or("png");
-        let format = Format::named(format)
-            .ok_or_else(|| bad("invalid output_format, must be one of [png, jpeg, webp]"))?;
-        let size = body
-            .get("size")
-            .and_then(Value::as_str)
-            .unwrap_or("512x512");
-        let sides = size
-            .split_once('x')
-            .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+        let format = body.get("output_format").and_then(Value::as_str).unwrap_or("png");
+        let format =
+            Format::named(format).ok_or_else(|| bad("invalid output_format, must be one of [png, jpeg, webp]"))?;
+        let size = body.get("size").and_then(Value::as_str).unwrap_or("512x512");
+        let sides = size.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
         let (width, height) = sides.ok_or_else(|| bad("size must be WIDTHxHEIGHT"))?;
-        let (prompt, extra) = extra_args(
-            body.get("prompt")
-                .and_then(Value::as_str)
-                .unwrap_or_default(),
-        );
+        let (prompt, extra) = extra_args(body.get("prompt").and_then(Value::as_str).unwrap_or_default());
         let images = body.get("n").and_then(Value::as_u64).unwrap_or(1);
-        let orders = orders(
-            visit,
-            (prompt, seed(&extra)),
-            (width, height),
-            images,
-            format,
-        )?;
+        let orders = orders(visit, (prompt, seed(&extra)), (width, height), images, format)?;
         let pictures = self.paint(visit, &orders).await?;
-        let data: Vec<Value> = pictures
-            .iter()
-            .map(|_| json!({ "b64_json": PICTURE }))
-            .collect();
+        let data: Vec<Value> = pictures.iter().map(|_| json!({ "b64_json": PICTURE })).collect();
         let answer = json!({ "created": visit.world.clock.unix(), "output_format": format.name(), "data": data });
         Ok(Answer::json_with_pictures(200, &answer, &pictures))
     }
@@ -114,11 +92,7 @@ impl SdServer {
         Ok(Answer::json_with_pictures(200, &answer, &pictures))
     }
 
-    async fn paint(
-        &self,
-        visit: &mut Visit<'_>,
-        orders: &[Order],
-    ) -> Result<Vec<bytes::Bytes>, Answer> {
+    async fn paint(&self, visit: &mut Visit<'_>, orders: &[Order]) -> Result<Vec<bytes::Bytes>, Answer> {
         let model = model()?;
         visit.is_about(Some(model.id)).await?;
         let takes = visit.world.draw_latency(model) * u32::try_from(orders.len()).unwrap_or(1);
@@ -133,23 +107,14 @@ impl SdServer {
         visit.is_about(Some(model.id)).await?;
         let takes = visit.world.draw_latency(model) * u32::try_from(orders.len()).unwrap_or(1);
         let (now, created) = (Instant::now(), visit.world.clock.unix());
-        let id = format!(
-            "job_{}",
-            visit.world.draw_id().get(..16).unwrap_or_default()
-        );
+        let id = format!("job_{}", visit.world.draw_id().get(..16).unwrap_or_default());
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = jobs.values().filter(|job| job.ends > now && !job.cancelled);
         if waiting.clone().count() >= QUEUE {
             return Err(Answer::json(429, &json!({ "error": "job queue is full" })));
         }
         let starts = waiting.map(|job| job.ends).max().unwrap_or(now);
-        let job = Job {
-            orders,
-            created,
-            starts,
-            ends: starts + takes,
-            cancelled: false,
-        };
+        let job = Job { orders, created, starts, ends: starts + takes, cancelled: false };
         let described = job.described(&id, now);
         jobs.retain(|_, job| job.ends + JOBS_LIVE * 2 > now);
         jobs.insert(id, job);
@@ -163,13 +128,8 @@ impl SdServer {
         let mut pictures = Vec::new();
         if job.ends <= now && !job.cancelled {
             pictures = visit.world.studio.paint_all(&job.orders).await;
-            let images =
-                (0..pictures.len()).map(|index| json!({ "index": index, "b64_json": PICTURE }));
-            set(
-                &mut described,
-                "result",
-                json!({ "images": images.collect::<Vec<_>>(), "output_format": "png" }),
-            );
+            let images = (0..pictures.len()).map(|index| json!({ "index": index, "b64_json": PICTURE }));
+            set(&mut described, "result", json!({ "images": images.collect::<Vec<_>>(), "output_format": "png" }));
         }
         Ok(Answer::json_with_pictures(200, &described, &pictures))
     }
@@ -182,20 +142,12 @@ impl SdServer {
         }
         job.cancelled |= job.starts > now;
         let described = job.described(id, now);
-        self.jobs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id.to_owned(), job);
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), job);
         Ok(Answer::json(200, &described))
     }
 
     fn find(&self, id: &str) -> Result<Job, Answer> {
-        let job = self
-            .jobs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(id)
-            .cloned();
+        let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         let job = job.ok_or_else(|| Answer::json(404, &json!({ "error": "job not found" })))?;
         if job.ends + JOBS_LIVE <= Instant::now() {
             return Err(Answer::json(410, &json!({ "error": "job expired" })));
@@ -234,14 +186,9 @@ impl Provider for SdServer {
 
     fn error(&self, status: u16) -> Answer {
         match status {
-            400..=499 if status != 429 => {
-                Answer::json(status, &json!({ "error": "prompt required" }))
-            }
+            400..=499 if status != 429 => Answer::json(status, &json!({ "error": "prompt required" })),
             429 => Answer::json(429, &json!({ "error": "job queue is full" })),
-            other => Answer::json(
-                other,
-                &json!({ "error": "server_error", "message": "generate_image failed" }),
-            ),
+            other => Answer::json(other, &json!({ "error": "server_error", "message": "generate_image failed" })),
         }
     }
 
@@ -253,12 +200,8 @@ fn bad(message: &str) -> Answer {
 }
 
 fn model() -> Result<&'static Model, Answer> {
-    on_the_wire("automatic1111", "sd3.5_medium").ok_or_else(|| {
-        Answer::json(
-            500,
-            &json!({ "error": "server_error", "message": "no model" }),
-        )
-    })
+    on_the_wire("automatic1111", "sd3.5_medium")
+        .ok_or_else(|| Answer::json(500, &json!({ "error": "server_error", "message": "no model" })))
 }
 
 fn body(visit: &Visit<'_>) -> Result<Value, Answer> {
@@ -270,32 +213,19 @@ fn body(visit: &Visit<'_>) -> Result<Value, Answer> {
 
 /// A prompt without the arguments that it may carry, and those arguments.
 fn extra_args(prompt: &str) -> (String, Value) {
-    let parts = prompt
-        .split_once("<sd_cpp_extra_args>")
-        .and_then(|(before, rest)| {
-            let (json, after) = rest.split_once("</sd_cpp_extra_args>")?;
-            Some((format!("{before}{after}"), serde_json::from_str(json).ok()?))
-        });
+    let parts = prompt.split_once("<sd_cpp_extra_args>").and_then(|(before, rest)| {
+        let (json, after) = rest.split_once("</sd_cpp_extra_args>")?;
+        Some((format!("{before}{after}"), serde_json::from_str(json).ok()?))
+    });
     parts.unwrap_or_else(|| (prompt.to_owned(), Value::Null))
 }
 
 /// The orders of a body with `prompt`, `width`, `height`, `seed` and a count.
 fn plain_orders(visit: &Visit<'_>, body: &Value, count: &str) -> Result<Vec<Order>, Answer> {
-    let number =
-        |name: &str, default: u64| body.get(name).and_then(Value::as_u64).unwrap_or(default);
+    let number = |name: &str, default: u64| body.get(name).and_then(Value::as_u64).unwrap_or(default);
     let side = |name: &str| u32::try_from(number(name, 512)).unwrap_or(u32::MAX);
-    let prompt = body
-        .get("prompt")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
-    orders(
-        visit,
-        (prompt, seed(body)),
-        (side("width"), side("height")),
-        number(count, 1),
-        Format::Png,
-    )
+    let prompt = body.get("prompt").and_then(Value::as_str).unwrap_or_default().to_owned();
+    orders(visit, (prompt, seed(body)), (side("width"), side("height")), number(count, 1), Format::Png)
 }
 
 fn orders(
@@ -311,19 +241,8 @@ fn orders(
     if !(64..=4_096).contains(&width) || !(64..=4_096).contains(&height) {
         return Err(bad("width and height must be between 64 and 4096"));
     }
-    let (model, first) = (
-        model()?,
-        seed.unwrap_or_else(|| visit.world.draw_seed(1 << 32)),
-    );
-    let order = |nth| Order {
-        model,
-        prompt: prompt.clone(),
-        seed: first + nth,
-        width,
-        height,
-        format,
-        blurred: false,
-    };
+    let (model, first) = (model()?, seed.unwrap_or_else(|| visit.world.draw_seed(1 << 32)));
+    let order = |nth| Order { model, prompt: prompt.clone(), seed: first + nth, width, height, format, blurred: false };
     Ok((0..images.clamp(1, 8)).map(order).collect())
 }
 

@@ -51,62 +51,30 @@ struct Upscaled {
 
 impl Stability {
     pub(super) fn new() -> Self {
-        Self {
-            limit: Window::new(150, Duration::from_secs(10), Duration::from_mins(1)),
-            results: Mutex::default(),
-        }
+        Self { limit: Window::new(150, Duration::from_secs(10), Duration::from_mins(1)), results: Mutex::default() }
     }
 
     async fn route(&self, visit: &mut Visit<'_>) -> Result<Answer, Answer> {
         let path = visit.call.path.clone();
         let key = authenticate(visit)?;
-        self.limit
-            .admit(&key, 1, visit.arrived())
-            .map_err(|_| refusal(429, "rate_limit_exceeded", LOCKED))?;
+        self.limit.admit(&key, 1, visit.arrived()).map_err(|_| refusal(429, "rate_limit_exceeded", LOCKED))?;
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         let answer = match (visit.call.method.as_str(), segments.as_slice()) {
-            (
-                "POST",
-                [
-                    "v2beta",
-                    "stable-image",
-                    "generate",
-                    kind @ ("sd3" | "core" | "ultra"),
-                ],
-            ) => generate(visit, &key, kind).await,
-            (
-                "POST",
-                [
-                    "v2beta",
-                    "stable-image",
-                    "upscale",
-                    kind @ ("fast" | "conservative"),
-                ],
-            ) => upscale(visit, &key, kind).await,
-            ("POST", ["v2beta", "stable-image", "upscale", "creative"]) => {
-                self.submit(visit, key).await
+            ("POST", ["v2beta", "stable-image", "generate", kind @ ("sd3" | "core" | "ultra")]) => {
+                generate(visit, &key, kind).await
             }
-            (
-                "GET",
-                ["v2beta", "results", id]
-                | [
-                    "v2beta",
-                    "stable-image",
-                    "upscale",
-                    "creative",
-                    "result",
-                    id,
-                ],
-            ) => self.result(visit, &key, id).await,
+            ("POST", ["v2beta", "stable-image", "upscale", kind @ ("fast" | "conservative")]) => {
+                upscale(visit, &key, kind).await
+            }
+            ("POST", ["v2beta", "stable-image", "upscale", "creative"]) => self.submit(visit, key).await,
+            ("GET", ["v2beta", "results", id] | ["v2beta", "stable-image", "upscale", "creative", "result", id]) => {
+                self.result(visit, &key, id).await
+            }
             ("GET", ["v1", "user", "balance"]) => {
                 let credits = if key == "sk-broke" { 0.0 } else { 1_000.0 };
                 Ok(Answer::json(200, &json!({ "credits": credits })))
             }
-            _ => Err(refusal(
-                404,
-                "not_found",
-                &format!("{}: no such route", visit.call.path),
-            )),
+            _ => Err(refusal(404, "not_found", &format!("{}: no such route", visit.call.path))),
         };
         answer.map(|answer| answer.with("x-request-id", visit.world.draw_id()))
     }
@@ -126,17 +94,7 @@ impl Stability {
         let (width, height) = to_pixels(width, height, 8_294_400);
         let ready = Instant::now() + visit.world.draw_latency(model);
         let filtered = screen(&prompt) == Screening::Filtered;
-        let job = Upscaled {
-            key,
-            ready,
-            image,
-            width,
-            height,
-            format,
-            seed,
-            filtered,
-            model,
-        };
+        let job = Upscaled { key, ready, image, width, height, format, seed, filtered, model };
         let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         results.retain(|_, job| job.ready + RESULTS_LIVE > Instant::now());
         results.insert(id.clone(), job);
@@ -147,44 +105,19 @@ impl Stability {
 
     async fn result(&self, visit: &mut Visit<'_>, key: &str, id: &str) -> Result<Answer, Answer> {
         let wanted = wanted(visit)?;
-        let job = self
-            .results
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(id)
-            .cloned();
+        let job = self.results.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         let live = job.filter(|job| job.key == key && job.ready + RESULTS_LIVE > Instant::now());
-        visit
-            .is_about(live.as_ref().map(|job| job.model.id))
-            .await?;
+        visit.is_about(live.as_ref().map(|job| job.model.id)).await?;
         let Some(job) = live else {
             let gone = "id: the generation either does not exist or has expired.";
-            return Err(Answer::json(
-                404,
-                &json!({ "id": id, "name": "generation_not_found", "errors": [gone] }),
-            ));
+            return Err(Answer::json(404, &json!({ "id": id, "name": "generation_not_found", "errors": [gone] })));
         };
         if job.ready > Instant::now() {
-            return Ok(Answer::json(
-                202,
-                &json!({ "id": id, "status": "in-progress" }),
-            ));
+            return Ok(Answer::json(202, &json!({ "id": id, "status": "in-progress" })));
         }
-        let bytes = visit
-            .world
-            .studio
-            .resize(&job.image, job.width, job.height, job.format)
-            .await;
+        let bytes = visit.world.studio.resize(&job.image, job.width, job.height, job.format).await;
         let bytes = bytes.ok_or_else(undecodable)?;
-        Ok(picture(
-            Made {
-                bytes,
-                format: job.format,
-                seed: job.seed,
-                filtered: job.filtered,
-            },
-            wanted,
-        ))
+        Ok(picture(Made { bytes, format: job.format, seed: job.seed, filtered: job.filtered }, wanted))
     }
 }
 
@@ -204,31 +137,15 @@ impl Provider for Stability {
     fn error(&self, status: u16) -> Answer {
         match status {
             400 => refusal(400, "bad_request", "prompt: is required"),
-            401 => refusal(
-                401,
-                "unauthorized",
-                "authorization: invalid or missing header value",
-            ),
+            401 => refusal(401, "unauthorized", "authorization: invalid or missing header value"),
             402 => refusal(402, "payment_required", BROKE),
             403 => refusal(403, "content_moderation", FLAGGED),
             404 => refusal(404, "not_found", "the requested resource was not found"),
-            413 => refusal(
-                413,
-                "payload_too_large",
-                "body: payloads cannot be larger than 10MiB in size",
-            ),
-            422 => refusal(
-                422,
-                "invalid_language",
-                "English is the only supported language for this service.",
-            ),
+            413 => refusal(413, "payload_too_large", "body: payloads cannot be larger than 10MiB in size"),
+            422 => refusal(422, "invalid_language", "English is the only supported language for this service."),
             429 => refusal(429, "rate_limit_exceeded", LOCKED),
             502..=504 => Answer::new(status, "text/html", proxy_page(status)),
-            _ => refusal(
-                status,
-                "internal_error",
-                "An unexpected server error has occurred, please try again later.",
-            ),
+            _ => refusal(status, "internal_error", "An unexpected server error has occurred, please try again later."),
         }
     }
 
@@ -243,33 +160,21 @@ fn authenticate(visit: &mut Visit<'_>) -> Result<String, Answer> {
     if accepted(&key, "sk-") {
         Ok(key)
     } else {
-        Err(refusal(
-            401,
-            "unauthorized",
-            "authorization: invalid or missing header value",
-        ))
+        Err(refusal(401, "unauthorized", "authorization: invalid or missing header value"))
     }
 }
 
 /// The form of a call that costs money: checked for size, shape and funds.
 async fn paid_form(visit: &Visit<'_>, key: &str) -> Result<Form, Answer> {
     if visit.call.body.len() > LARGEST_BODY {
-        return Err(refusal(
-            413,
-            "payload_too_large",
-            "body: payloads cannot be larger than 10MiB in size",
-        ));
+        return Err(refusal(413, "payload_too_large", "body: payloads cannot be larger than 10MiB in size"));
     }
     match visit.call.media_type().as_deref() {
         None => return Err(bad("content-type: required")),
         Some("multipart/form-data") => {}
         Some(_) => return Err(bad("content-type: must be multipart/form-data")),
     }
-    let form = visit
-        .call
-        .form()
-        .await
-        .ok_or_else(|| bad("body: malformed multipart/form-data"))?;
+    let form = visit.call.form().await.ok_or_else(|| bad("body: malformed multipart/form-data"))?;
     if key == "sk-broke" {
         return Err(refusal(402, "payment_required", BROKE));
     }

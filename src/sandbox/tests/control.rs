@@ -9,8 +9,7 @@ use super::*;
 const PATH: &str = "/openai/v1/images/generations";
 
 fn ask(bed: &Bed) -> RequestBuilder {
-    let body =
-        json!({ "model": "gpt-image-2", "prompt": "fox", "quality": "low", "size": "256x256" });
+    let body = json!({ "model": "gpt-image-2", "prompt": "fox", "quality": "low", "size": "256x256" });
     bed.post(PATH, &body).bearer_auth("sk-sandbox-openai")
 }
 
@@ -22,17 +21,10 @@ async fn the_page_lists_every_prefix_and_every_key_works() {
     let bed = Bed::new().await;
     let page = bed.get("/").send().await.unwrap().text().await.unwrap();
     for (prefix, key) in super::super::providers() {
-        assert!(
-            page.contains(&format!("/{prefix}")) && page.contains(key),
-            "{prefix}"
-        );
+        assert!(page.contains(&format!("/{prefix}")) && page.contains(key), "{prefix}");
     }
     assert_eq!(bed.get("/nobody/v1").send().await.unwrap().status(), 404);
-    assert_eq!(
-        bed.calls().await.len(),
-        0,
-        "only calls to providers are on the bill"
-    );
+    assert_eq!(bed.calls().await.len(), 0, "only calls to providers are on the bill");
 }
 
 #[tokio::test]
@@ -45,10 +37,7 @@ async fn a_call_is_on_the_bill_with_all_that_the_contract_names() {
     assert_eq!(call["model"], "openai/gpt-image-2-low");
     assert_eq!(call["path"], "/v1/images/generations");
     assert_eq!(call["key"], "sk-sandbox-openai");
-    assert_eq!(
-        (call["status"].as_u64(), call["billed_micro_usd"].as_u64()),
-        (Some(200), Some(PRICE))
-    );
+    assert_eq!((call["status"].as_u64(), call["billed_micro_usd"].as_u64()), (Some(200), Some(PRICE)));
     assert_eq!(call["bytes"], bytes);
     assert!(call["at_ms"].is_u64());
 }
@@ -73,11 +62,9 @@ async fn verdicts_are_one_answer_and_nonsense_is_refused() {
     assert_eq!(status, 200);
     assert!(first["accepted"].is_boolean() && (0.0..=0.93).contains(&first["p"].as_f64().unwrap()));
     assert_eq!(ask(question).await.1, first);
-    for wrong in [
-        json!({}),
-        json!({ "models": [], "prompt": "x" }),
-        json!({ "models": ["x/y"], "prompt": "x", "seed": 1 }),
-    ] {
+    for wrong in
+        [json!({}), json!({ "models": [], "prompt": "x" }), json!({ "models": ["x/y"], "prompt": "x", "seed": 1 })]
+    {
         let (status, body) = ask(wrong).await;
         assert_eq!(status, 400);
         assert!(body["error"]["message"].is_string());
@@ -87,14 +74,13 @@ async fn verdicts_are_one_answer_and_nonsense_is_refused() {
 #[tokio::test]
 async fn faults_before_the_work_cost_nothing() {
     let bed = Bed::new().await;
-    bed.plan(json!([{ "provider": "openai", "status": 503, "times": 1 }, { "provider": "openai", "reset": true, "times": 1 },
-                    { "provider": "openai", "garbage": true, "at": "headers", "times": 1 }]))
+    bed.plan(
+        json!([{ "provider": "openai", "status": 503, "times": 1 }, { "provider": "openai", "reset": true, "times": 1 },
+                    { "provider": "openai", "garbage": true, "at": "headers", "times": 1 }]),
+    )
     .await;
     let (status, body) = answered(ask(&bed)).await;
-    assert_eq!(
-        (status, &body["error"]["type"]),
-        (503, &"server_error".into())
-    );
+    assert_eq!((status, &body["error"]["type"]), (503, &"server_error".into()));
     let reset = ask(&bed).send().await.unwrap_err();
     assert!(format!("{reset:?}").contains("reset"), "{reset:?}");
     let page = ask(&bed).send().await.unwrap();
@@ -104,11 +90,7 @@ async fn faults_before_the_work_cost_nothing() {
     );
     assert_eq!(bed.billed().await, 0);
     assert_eq!(bed.calls().await[1]["status"], 0);
-    assert_eq!(
-        ask(&bed).send().await.unwrap().status(),
-        200,
-        "all are spent"
-    );
+    assert_eq!(ask(&bed).send().await.unwrap().status(), 200, "all are spent");
 }
 
 #[tokio::test]
@@ -135,10 +117,7 @@ async fn faults_after_the_work_are_billed() {
     assert!(page.text().await.unwrap().contains("<html>"));
     assert_eq!(bed.billed().await, 5 * PRICE);
     let calls = bed.calls().await;
-    let statuses: Vec<_> = calls
-        .iter()
-        .map(|call| call["status"].as_u64().unwrap())
-        .collect();
+    let statuses: Vec<_> = calls.iter().map(|call| call["status"].as_u64().unwrap()).collect();
     assert_eq!(statuses, [500, 0, 200, 200, 200]);
 }
 
@@ -146,11 +125,9 @@ async fn faults_after_the_work_are_billed() {
 async fn a_stall_holds_back_headers_or_half_of_the_body() {
     let bed = Bed::new().await;
     ask(&bed).send().await.unwrap();
-    bed.plan(
-        json!([{ "provider": "openai", "stall_ms": 300, "times": 1 },
-                    { "provider": "openai", "stall_ms": 300, "at": "body", "times": 1 }]),
-    )
-    .await;
+    bed.plan(json!([{ "provider": "openai", "stall_ms": 300, "times": 1 },
+                    { "provider": "openai", "stall_ms": 300, "at": "body", "times": 1 }]))
+        .await;
     let began = tokio::time::Instant::now();
     assert_eq!(ask(&bed).send().await.unwrap().status(), 200);
     assert!(began.elapsed() >= Duration::from_millis(300));
@@ -162,18 +139,13 @@ async fn a_stall_holds_back_headers_or_half_of_the_body() {
         got += chunk.len() as u64;
     }
     assert_eq!(got, promised);
-    assert!(
-        headers.elapsed() >= Duration::from_millis(200),
-        "the rest came {:?} after the headers",
-        headers.elapsed()
-    );
+    assert!(headers.elapsed() >= Duration::from_millis(200), "the rest came {:?} after the headers", headers.elapsed());
 }
 
 #[tokio::test]
 async fn bad_faults_are_refused_and_change_nothing() {
     let bed = Bed::new().await;
-    bed.plan(json!([{ "provider": "openai", "status": 500 }]))
-        .await;
+    bed.plan(json!([{ "provider": "openai", "status": 500 }])).await;
     for wrong in [
         json!({}),
         json!([{ "provider": "nobody", "status": 500 }]),
@@ -183,23 +155,12 @@ async fn bad_faults_are_refused_and_change_nothing() {
         json!([{ "provider": "openai", "status": 500, "at": "noon" }]),
         json!([{ "provider": "openai", "statsu": 500 }]),
     ] {
-        let (status, body) = answered(
-            bed.request(Method::PUT, "/_sandbox/faults")
-                .body(wrong.to_string()),
-        )
-        .await;
+        let (status, body) = answered(bed.request(Method::PUT, "/_sandbox/faults").body(wrong.to_string())).await;
         assert_eq!(status, 400, "{wrong}");
         assert!(body["error"]["message"].is_string());
     }
     assert_eq!(ask(&bed).send().await.unwrap().status(), 500);
-    assert_eq!(
-        bed.request(Method::DELETE, "/_sandbox")
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        204
-    );
+    assert_eq!(bed.request(Method::DELETE, "/_sandbox").send().await.unwrap().status(), 204);
     assert_eq!(ask(&bed).send().await.unwrap().status(), 200);
     assert_eq!(bed.calls().await.len(), 1);
 }
@@ -209,17 +170,10 @@ async fn two_sandboxes_of_one_seed_agree() {
     let (one, other) = (Bed::new().await, Bed::new().await);
     let picture = async |bed: &Bed| {
         let path = "/stability/v2beta/stable-image/generate/sd3";
-        let request = bed
-            .request(Method::POST, path)
-            .bearer_auth("sk-x")
-            .multipart(form(&[("prompt", "fox")]));
+        let request = bed.request(Method::POST, path).bearer_auth("sk-x").multipart(form(&[("prompt", "fox")]));
         request.send().await.unwrap().bytes().await.unwrap()
     };
-    assert_eq!(
-        picture(&one).await,
-        picture(&other).await,
-        "the drawn seed is the same too"
-    );
+    assert_eq!(picture(&one).await, picture(&other).await, "the drawn seed is the same too");
 }
 
 #[tokio::test]
@@ -227,13 +181,7 @@ async fn it_stops_when_told_and_when_dropped() {
     let bed = Bed::new().await;
     let addr = bed.sandbox.addr();
     bed.sandbox.shutdown().await;
-    assert!(
-        bed.http
-            .get(format!("http://{addr}/"))
-            .send()
-            .await
-            .is_err()
-    );
+    assert!(bed.http.get(format!("http://{addr}/")).send().await.is_err());
     let bed = Bed::new().await;
     let addr = bed.sandbox.addr();
     drop(bed.sandbox);
@@ -242,15 +190,5 @@ async fn it_stops_when_told_and_when_dropped() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    assert!(
-        Sandbox::start(
-            listener,
-            Options {
-                seed: 1,
-                speed: 0.0
-            }
-        )
-        .await
-        .is_err()
-    );
+    assert!(Sandbox::start(listener, Options { seed: 1, speed: 0.0 }).await.is_err());
 }

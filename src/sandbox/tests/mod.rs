@@ -32,18 +32,12 @@ impl Bed {
         // Only the first of the tests in this process installs it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let sandbox = Sandbox::start(listener, Options { seed: 7, speed })
-            .await
-            .unwrap();
-        Self {
-            sandbox,
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
-        }
+        let sandbox = Sandbox::start(listener, Options { seed: 7, speed }).await.unwrap();
+        Self { sandbox, http: reqwest::Client::builder().no_proxy().build().unwrap() }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http
-            .request(method, format!("http://{}{path}", self.sandbox.addr()))
+        self.http.request(method, format!("http://{}{path}", self.sandbox.addr()))
     }
 
     fn get(&self, path: &str) -> RequestBuilder {
@@ -51,9 +45,7 @@ impl Bed {
     }
 
     fn post(&self, path: &str, body: &Value) -> RequestBuilder {
-        let request = self
-            .request(Method::POST, path)
-            .header("content-type", "application/json");
+        let request = self.request(Method::POST, path).header("content-type", "application/json");
         request.body(body.to_string())
     }
 
@@ -63,19 +55,11 @@ impl Bed {
     }
 
     async fn billed(&self) -> u64 {
-        self.calls()
-            .await
-            .iter()
-            .map(|call| call["billed_micro_usd"].as_u64().unwrap())
-            .sum()
+        self.calls().await.iter().map(|call| call["billed_micro_usd"].as_u64().unwrap()).sum()
     }
 
     async fn plan(&self, faults: Value) {
-        let planned = self
-            .request(Method::PUT, "/_sandbox/faults")
-            .body(faults.to_string())
-            .send()
-            .await;
+        let planned = self.request(Method::PUT, "/_sandbox/faults").body(faults.to_string()).send().await;
         assert_eq!(planned.unwrap().status(), 200);
     }
 }
@@ -92,16 +76,11 @@ async fn answered(request: RequestBuilder) -> (u16, Value) {
 }
 
 fn form(fields: &[(&str, &str)]) -> Form {
-    fields.iter().fold(Form::new(), |form, (name, value)| {
-        form.text((*name).to_owned(), (*value).to_owned())
-    })
+    fields.iter().fold(Form::new(), |form, (name, value)| form.text((*name).to_owned(), (*value).to_owned()))
 }
 
 fn png(bytes: Vec<u8>) -> Part {
-    Part::bytes(bytes)
-        .file_name("picture.png")
-        .mime_str("image/png")
-        .unwrap()
+    Part::bytes(bytes).file_name("picture.png").mime_str("image/png").unwrap()
 }
 
 fn size(bytes: &[u8]) -> (u32, u32) {

@@ -43,11 +43,7 @@ pub(super) enum Price {
     /// Micro-dollars an image.
     Flat(u64),
     /// Micro-dollars a million tokens.
-    Tokens {
-        text_in: u64,
-        text_out: u64,
-        image_out: u64,
-    },
+    Tokens { text_in: u64, text_out: u64, image_out: u64 },
 }
 
 impl Price {
@@ -56,11 +52,9 @@ impl Price {
         match self {
             Self::Free => 0,
             Self::Flat(each) => each * images,
-            Self::Tokens {
-                text_in: text,
-                text_out: thought,
-                image_out: image,
-            } => (text_in * text + text_out * thought + image_out * image).div_ceil(1_000_000),
+            Self::Tokens { text_in: text, text_out: thought, image_out: image } => {
+                (text_in * text + text_out * thought + image_out * image).div_ceil(1_000_000)
+            }
         }
     }
 }
@@ -78,20 +72,14 @@ impl Model {
 
 /// The model that a gateway's catalogue calls `id`, in any case.
 pub(super) fn model(id: &str) -> Option<&'static Model> {
-    models::MODELS
-        .iter()
-        .find(|model| model.id.eq_ignore_ascii_case(id))
+    models::MODELS.iter().find(|model| model.id.eq_ignore_ascii_case(id))
 }
 
 /// The model of `provider` that a request calls `wire`.
 pub(super) fn on_the_wire(provider: &str, wire: &str) -> Option<&'static Model> {
-    models::MODELS.iter().find(|model| {
-        model.wire == wire
-            && model
-                .id
-                .split_once('/')
-                .is_some_and(|(prefix, _)| prefix == provider)
-    })
+    models::MODELS
+        .iter()
+        .find(|model| model.wire == wire && model.id.split_once('/').is_some_and(|(prefix, _)| prefix == provider))
 }
 
 /// Text tokens of a prompt: four bytes each.
@@ -105,17 +93,9 @@ mod tests {
 
     #[test]
     fn tokens_are_rounded_up_once() {
-        let price = Price::Tokens {
-            text_in: 1_500_000,
-            text_out: 7_500_000,
-            image_out: 30_000_000,
-        };
+        let price = Price::Tokens { text_in: 1_500_000, text_out: 7_500_000, image_out: 30_000_000 };
         assert_eq!(price.cost(1, 6, 0, 1_120), 33_609);
-        assert_eq!(
-            price.cost(1, 7, 0, 1_120),
-            33_611,
-            "33,610.5 is a whole micro-dollar more"
-        );
+        assert_eq!(price.cost(1, 7, 0, 1_120), 33_611, "33,610.5 is a whole micro-dollar more");
     }
 
     #[test]

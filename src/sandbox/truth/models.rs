@@ -4,52 +4,18 @@ use super::Act::{Generate, Refine};
 use super::Price::{Flat, Free, Tokens};
 use super::{Act, Model, Price};
 
-const fn row(
-    id: &'static str,
-    wire: &'static str,
-    price: Price,
-    median_ms: u32,
-    spread: f64,
-    act: Act,
-) -> Model {
-    Model {
-        id,
-        wire,
-        act,
-        price,
-        median_ms,
-        spread,
-    }
+const fn row(id: &'static str, wire: &'static str, price: Price, median_ms: u32, spread: f64, act: Act) -> Model {
+    Model { id, wire, act, price, median_ms, spread }
 }
 
-const NANO: Price = Tokens {
-    text_in: 1_500_000,
-    text_out: 7_500_000,
-    image_out: 30_000_000,
-};
-const PRO: Price = Tokens {
-    text_in: 2_000_000,
-    text_out: 12_000_000,
-    image_out: 120_000_000,
-};
-const GPT2: Price = Tokens {
-    text_in: 5_000_000,
-    text_out: 0,
-    image_out: 30_000_000,
-};
-const GPT15: Price = Tokens {
-    text_in: 5_000_000,
-    text_out: 0,
-    image_out: 32_000_000,
-};
+const NANO: Price = Tokens { text_in: 1_500_000, text_out: 7_500_000, image_out: 30_000_000 };
+const PRO: Price = Tokens { text_in: 2_000_000, text_out: 12_000_000, image_out: 120_000_000 };
+const GPT2: Price = Tokens { text_in: 5_000_000, text_out: 0, image_out: 30_000_000 };
+const GPT15: Price = Tokens { text_in: 5_000_000, text_out: 0, image_out: 32_000_000 };
 
 /// What the gateway does to a picture itself.
-pub(super) const LOCAL: &[(&str, f64)] = &[
-    ("local/lanczos", 0.85),
-    ("local/upscale", 0.85),
-    ("local/resize", 1.0),
-    ("local/crop", 1.0),
-];
+pub(super) const LOCAL: &[(&str, f64)] =
+    &[("local/lanczos", 0.85), ("local/upscale", 0.85), ("local/resize", 1.0), ("local/crop", 1.0)];
 
 #[rustfmt::skip]
 pub(super) const MODELS: &[Model] = &[

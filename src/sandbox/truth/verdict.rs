@@ -36,20 +36,11 @@ const DIFFICULTY: f64 = 1.2;
 const STEEPNESS: f64 = 1.224;
 
 /// The verdict on what `models`, one a step, make of `prompt` with `seed`: the same every time.
-pub(in crate::sandbox) fn accept(
-    world: u64,
-    models: &[String],
-    prompt: &str,
-    seed: u64,
-) -> Result<Verdict, String> {
-    let (first, rest) = models
-        .split_first()
-        .ok_or("models is empty: name the model of each step")?;
+pub(in crate::sandbox) fn accept(world: u64, models: &[String], prompt: &str, seed: u64) -> Result<Verdict, String> {
+    let (first, rest) = models.split_first().ok_or("models is empty: name the model of each step")?;
     let kind = Kind::of(prompt);
     let Act::Generate(chances) = known(first)? else {
-        return Err(format!(
-            "the first model must be one that makes a picture; {first:?} only works on one"
-        ));
+        return Err(format!("the first model must be one that makes a picture; {first:?} only works on one"));
     };
     let [concept, typography, hero, character, mockup, photo] = chances;
     let chance = match kind {
@@ -60,47 +51,28 @@ pub(in crate::sandbox) fn accept(
         Kind::Mockup => mockup,
         Kind::Photo => photo,
     };
-    let ease = normal(&mut dice(&[
-        b"difficulty",
-        &world.to_le_bytes(),
-        prompt.as_bytes(),
-    ]));
+    let ease = normal(&mut dice(&[b"difficulty", &world.to_le_bytes(), prompt.as_bytes()]));
     let logit = STEEPNESS * (chance / (1.0 - chance)).ln() + DIFFICULTY * ease;
     let mut p = 1.0 / (1.0 + (-logit).exp());
     for id in rest {
         match known(id)? {
             Act::Refine(share) => p *= share,
             Act::Generate(_) => {
-                return Err(format!(
-                    "{id:?} makes a new picture; only the first model may"
-                ));
+                return Err(format!("{id:?} makes a new picture; only the first model may"));
             }
         }
     }
     let chain = models.join("\n").to_ascii_lowercase();
-    let draw = unit(&[
-        b"verdict",
-        &world.to_le_bytes(),
-        chain.as_bytes(),
-        prompt.as_bytes(),
-        &seed.to_le_bytes(),
-    ]);
-    Ok(Verdict {
-        accepted: draw < p,
-        p,
-    })
+    let draw = unit(&[b"verdict", &world.to_le_bytes(), chain.as_bytes(), prompt.as_bytes(), &seed.to_le_bytes()]);
+    Ok(Verdict { accepted: draw < p, p })
 }
 
 fn known(id: &str) -> Result<Act, String> {
     if let Some(model) = model(id) {
         return Ok(model.act);
     }
-    let local = models::LOCAL
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(id));
-    local
-        .map(|(_, share)| Act::Refine(*share))
-        .ok_or_else(|| format!("unknown model {id:?}"))
+    let local = models::LOCAL.iter().find(|(name, _)| name.eq_ignore_ascii_case(id));
+    local.map(|(_, share)| Act::Refine(*share)).ok_or_else(|| format!("unknown model {id:?}"))
 }
 
 const MOCKUP: [&str; 10] = [
@@ -115,15 +87,7 @@ const MOCKUP: [&str; 10] = [
     "ux ",
     "website",
 ];
-const HERO: [&str; 7] = [
-    "hero",
-    "banner",
-    "key visual",
-    "key art",
-    "billboard",
-    "cover image",
-    "campaign",
-];
+const HERO: [&str; 7] = ["hero", "banner", "key visual", "key art", "billboard", "cover image", "campaign"];
 const CHARACTER: [&str; 10] = [
     "character",
     "portrait of",
@@ -136,16 +100,7 @@ const CHARACTER: [&str; 10] = [
     "villain",
     "princess",
 ];
-const PHOTO: [&str; 8] = [
-    "photo",
-    "dslr",
-    "35mm",
-    "85mm",
-    "bokeh",
-    "film grain",
-    "macro shot",
-    "studio shot",
-];
+const PHOTO: [&str; 8] = ["photo", "dslr", "35mm", "85mm", "bokeh", "film grain", "macro shot", "studio shot"];
 const TEXT: [&str; 10] = [
     "typography",
     "lettering",
@@ -239,27 +194,14 @@ mod tests {
         ] {
             assert_eq!(Kind::of(prompt), kind, "{prompt}");
         }
-        assert_eq!(
-            quoted("it's \"A B\" and ‘C’ at the dogs' home"),
-            ["A B", "C"]
-        );
+        assert_eq!(quoted("it's \"A B\" and ‘C’ at the dogs' home"), ["A B", "C"]);
     }
 
     #[test]
     fn the_mean_over_prompts_is_the_table() {
-        for (id, wanted) in [
-            ("stability/sd3.5-large", 0.28),
-            ("ideogram/v3", 0.80),
-            ("ideogram/v1", 0.61),
-        ] {
+        for (id, wanted) in [("stability/sd3.5-large", 0.28), ("ideogram/v3", 0.80), ("ideogram/v1", 0.61)] {
             let models = chain(&[id]);
-            let total: f64 = (0..4_000)
-                .map(|n| {
-                    accept(3, &models, &format!("a sign \"N{n}\""), 1)
-                        .unwrap()
-                        .p
-                })
-                .sum();
+            let total: f64 = (0..4_000).map(|n| accept(3, &models, &format!("a sign \"N{n}\""), 1).unwrap().p).sum();
             let mean = total / 4_000.0;
             assert!((mean - wanted).abs() < 0.03, "{id}: {mean} for {wanted}");
         }
@@ -290,11 +232,7 @@ mod tests {
         let plain = accept(1, &chain(&["stability/sd3.5-medium"]), "a fox", 7).unwrap();
         assert!((verdict.p - plain.p * 0.93).abs() < 1e-12);
         assert!(accept(1, &[], "a fox", 7).is_err());
-        assert!(
-            accept(1, &chain(&["stability/sd9"]), "a fox", 7)
-                .unwrap_err()
-                .contains("stability/sd9")
-        );
+        assert!(accept(1, &chain(&["stability/sd9"]), "a fox", 7).unwrap_err().contains("stability/sd9"));
         assert!(accept(1, &chain(&["stability/upscale-fast"]), "a fox", 7).is_err());
     }
 }

@@ -10,7 +10,6 @@ mod rows;
 mod schema;
 mod writer;
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,6 +18,7 @@ use tokio::sync::oneshot;
 
 use self::queue::{Command, Done};
 use self::reads::Readers;
+use self::schema::Lock;
 use self::writer::Writer;
 use super::{AmbiguousSum, Durability, Ledger, LedgerFault, Record, SpendBy, SpendRow};
 use crate::domain::ledger::{Attempt, Closing, Opening};
@@ -31,7 +31,7 @@ pub struct SqliteLedger {
     writer: Option<Writer>,
     readers: Arc<Readers>,
     recovered: u64,
-    _lock: Option<File>,
+    _lock: Option<Lock>,
 }
 
 impl SqliteLedger {

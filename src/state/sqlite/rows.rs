@@ -28,6 +28,10 @@ const CLOSE: &str = "UPDATE generation SET ended_us = ?2, outcome = ?3, made_by 
 const ATTEMPT: &str = "INSERT INTO attempt (generation, seq, provider, model, held, charged, state, billed, basis, \
      outcome, detail, latency_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 
+/// Most attempts are written before they are sent, all alike but for these columns.
+const HELD: &str = "INSERT INTO attempt (generation, seq, provider, model, held, charged, state, billed, basis, outcome, \
+     detail, latency_us) VALUES (?1, ?2, ?3, ?4, ?5, 0, 'held', 'unknown', 'price_table', 'sent', '', 0)";
+
 const END_ATTEMPT: &str = "UPDATE attempt SET charged = ?3, state = ?4, billed = ?5, basis = ?6, outcome = ?7, \
      detail = ?8, latency_us = ?9 WHERE generation = ?1 AND seq = ?2";
 
@@ -60,7 +64,7 @@ pub(super) fn open(connection: &Connection, opening: &Opening) -> rusqlite::Resu
         opening.claim.as_ref().map(|claim| claim.scope.as_str()),
         opening.claim.as_ref().map(|claim| claim.fingerprint.hex()),
     ])?;
-    opening.attempts.iter().try_for_each(|attempt| insert(connection, &opening.id, attempt, attempt.state))?;
+    opening.attempts.iter().try_for_each(|attempt| begin(connection, &opening.id, attempt))?;
     Ok(true)
 }
 
@@ -69,7 +73,7 @@ pub(super) fn hold(connection: &Connection, id: &str, attempts: &[Attempt]) -> r
     if !connection.prepare_cached(IS_OPEN)?.exists([id])? {
         return Ok(false);
     }
-    attempts.iter().try_for_each(|attempt| insert(connection, id, attempt, attempt.state))?;
+    attempts.iter().try_for_each(|attempt| begin(connection, id, attempt))?;
     Ok(true)
 }
 
@@ -110,6 +114,14 @@ fn end(connection: &Connection, id: &str, attempt: &Attempt) -> rusqlite::Result
         micros(attempt.latency),
     ])?;
     if known == 0 { insert(connection, id, attempt, state) } else { Ok(()) }
+}
+
+fn begin(connection: &Connection, id: &str, attempt: &Attempt) -> rusqlite::Result<()> {
+    if attempt.state != MoneyState::Held {
+        return insert(connection, id, attempt, attempt.state);
+    }
+    let columns = params![id, attempt.seq, &*attempt.provider, &*attempt.model, attempt.held.micros()];
+    connection.prepare_cached(HELD)?.execute(columns).map(drop)
 }
 
 fn insert(connection: &Connection, id: &str, attempt: &Attempt, state: MoneyState) -> rusqlite::Result<()> {

@@ -31,14 +31,9 @@ impl Ask {
     }
 
     pub(super) fn info(&self) -> Value {
-        let seeds: Vec<u64> = (0..self.images)
-            .map(|nth| self.seed + u64::from(nth))
-            .collect();
+        let seeds: Vec<u64> = (0..self.images).map(|nth| self.seed + u64::from(nth)).collect();
         let text = |seed: &u64| {
-            format!(
-                "{}\nSteps: {}, Seed: {seed}, Size: {}x{}",
-                self.prompt, self.steps, self.width, self.height
-            )
+            format!("{}\nSteps: {}, Seed: {seed}, Size: {}x{}", self.prompt, self.steps, self.width, self.height)
         };
         json!({
             "prompt": self.prompt, "all_prompts": vec![&self.prompt; seeds.len()], "seed": self.seed,
@@ -51,9 +46,7 @@ impl Ask {
 
 /// The seed of a request; -1 and none leave it open.
 pub(in crate::sandbox::providers) fn seed(body: &Value) -> Option<u64> {
-    body.get("seed")
-        .and_then(Value::as_u64)
-        .map(|seed| seed % (1 << 32))
+    body.get("seed").and_then(Value::as_u64).map(|seed| seed % (1 << 32))
 }
 
 /// The checkpoint of a name, which may carry its extension and its short hash.

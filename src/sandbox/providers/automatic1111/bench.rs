@@ -26,17 +26,9 @@ struct Running {
 
 impl Bench {
     /// Waits for the lock, then for the work; what is left is to hand over the result while holding it.
-    pub(in crate::sandbox::providers) async fn turn(
-        &self,
-        takes: Duration,
-        steps: u64,
-    ) -> MutexGuard<'_, ()> {
+    pub(in crate::sandbox::providers) async fn turn(&self, takes: Duration, steps: u64) -> MutexGuard<'_, ()> {
         let turn = self.lock.lock().await;
-        self.set(Some(Running {
-            began: Instant::now(),
-            takes,
-            steps,
-        }));
+        self.set(Some(Running { began: Instant::now(), takes, steps }));
         tokio::select! {
             () = sleep(takes) => {}
             () = self.stop.notified() => {}
@@ -56,19 +48,11 @@ impl Bench {
     pub(in crate::sandbox::providers) fn progress(&self, with_id: bool) -> Value {
         let running = self.running();
         let (done, left, steps) = running.map_or((0.0, 0.0, 0), |running| {
-            let share =
-                running.began.elapsed().as_secs_f64() / running.takes.as_secs_f64().max(1e-9);
-            let left = running
-                .takes
-                .saturating_sub(running.began.elapsed())
-                .as_secs_f64();
+            let share = running.began.elapsed().as_secs_f64() / running.takes.as_secs_f64().max(1e-9);
+            let left = running.takes.saturating_sub(running.began.elapsed()).as_secs_f64();
             (share.min(1.0), left, running.steps)
         });
-        let job = if running.is_some() {
-            "scripts_txt2img"
-        } else {
-            ""
-        };
+        let job = if running.is_some() { "scripts_txt2img" } else { "" };
         let mut progress = json!({
             "progress": done, "eta_relative": left, "current_image": null, "textinfo": null,
             "state": {
@@ -92,11 +76,7 @@ impl Bench {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "steps are few and not negative"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "steps are few and not negative")]
 fn step(done: f64, steps: u64) -> u64 {
     (done * steps as f64) as u64
 }

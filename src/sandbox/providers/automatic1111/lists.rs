@@ -21,18 +21,15 @@ pub(in crate::sandbox::providers) const SAMPLERS: [&str; 14] = [
 
 /// `samplers`.
 pub(in crate::sandbox::providers) fn samplers() -> Value {
-    let sampler = |name: &&str| json!({ "name": name, "aliases": [name.to_lowercase().replace(' ', "_")], "options": {} });
+    let sampler =
+        |name: &&str| json!({ "name": name, "aliases": [name.to_lowercase().replace(' ', "_")], "options": {} });
     SAMPLERS.iter().map(sampler).collect()
 }
 
 /// `schedulers`.
 pub(in crate::sandbox::providers) fn schedulers() -> Value {
-    let scheduler =
-        |name: &&str| json!({ "name": name.to_lowercase(), "label": name, "aliases": null });
-    ["Automatic", "Karras", "Exponential", "Simple", "Beta"]
-        .iter()
-        .map(scheduler)
-        .collect()
+    let scheduler = |name: &&str| json!({ "name": name.to_lowercase(), "label": name, "aliases": null });
+    ["Automatic", "Karras", "Exponential", "Simple", "Beta"].iter().map(scheduler).collect()
 }
 
 /// `upscalers`.
@@ -43,10 +40,7 @@ pub(in crate::sandbox::providers) fn upscalers() -> Value {
         ("Lanczos", Value::Null),
         ("Nearest", Value::Null),
         ("4x-UltraSharp", json!("models/ESRGAN/4x-UltraSharp.pth")),
-        (
-            "R-ESRGAN 4x+",
-            json!("models/RealESRGAN/RealESRGAN_x4plus.pth"),
-        ),
+        ("R-ESRGAN 4x+", json!("models/RealESRGAN/RealESRGAN_x4plus.pth")),
     ];
     installed.iter().map(upscaler).collect()
 }

@@ -30,48 +30,21 @@ pub(super) fn check(graph: &Map<String, Value>, uploads: &[String]) -> Result<Ch
         let name = node.get("class_type").and_then(Value::as_str);
         let name = name.ok_or_else(|| missing(id, "a node is missing the class_type property."))?;
         if class(name).is_none() {
-            return Err(missing(
-                id,
-                &format!("Node '{name}' not found. The custom node may not be installed."),
-            ));
+            return Err(missing(id, &format!("Node '{name}' not found. The custom node may not be installed.")));
         }
     }
-    let outputs: Vec<&String> = graph
-        .iter()
-        .filter(|(_, node)| described(node).is_some_and(|node| node.is_output))
-        .map(|(id, _)| id)
-        .collect();
+    let outputs: Vec<&String> =
+        graph.iter().filter(|(_, node)| described(node).is_some_and(|node| node.is_output)).map(|(id, _)| id).collect();
     if outputs.is_empty() {
-        return Err(refusal(
-            "prompt_no_outputs",
-            "Prompt has no outputs",
-            "",
-            &json!({}),
-        ));
+        return Err(refusal("prompt_no_outputs", "Prompt has no outputs", "", &json!({})));
     }
-    let mut walk = Walk {
-        graph,
-        uploads,
-        wrong: BTreeMap::new(),
-    };
-    let good: Vec<String> = outputs
-        .into_iter()
-        .filter(|id| walk.is_good(id, id, &mut Vec::new()))
-        .cloned()
-        .collect();
+    let mut walk = Walk { graph, uploads, wrong: BTreeMap::new() };
+    let good: Vec<String> = outputs.into_iter().filter(|id| walk.is_good(id, id, &mut Vec::new())).cloned().collect();
     let errors = walk.node_errors();
     if good.is_empty() {
-        return Err(refusal(
-            "prompt_outputs_failed_validation",
-            "Prompt outputs failed validation",
-            "",
-            &errors,
-        ));
+        return Err(refusal("prompt_outputs_failed_validation", "Prompt outputs failed validation", "", &errors));
     }
-    Ok(Checked {
-        outputs: good,
-        errors,
-    })
+    Ok(Checked { outputs: good, errors })
 }
 
 /// A 400 of `POST /prompt`.
@@ -81,12 +54,7 @@ pub(super) fn refusal(kind: &str, message: &str, details: &str, node_errors: &Va
 }
 
 fn missing(id: &str, message: &str) -> Answer {
-    refusal(
-        "missing_node_type",
-        message,
-        &format!("Node ID '#{id}'"),
-        &json!({}),
-    )
+    refusal("missing_node_type", message, &format!("Node ID '#{id}'"), &json!({}))
 }
 
 fn described(node: &Value) -> Option<&'static Node> {
@@ -109,34 +77,17 @@ impl Walk<'_> {
             return false;
         };
         if above.iter().any(|seen| seen == id) {
-            self.blame(
-                id,
-                output,
-                "dependency_cycle",
-                "Dependency cycle detected",
-                "",
-                &Value::Null,
-            );
+            self.blame(id, output, "dependency_cycle", "Dependency cycle detected", "", &Value::Null);
             return false;
         }
         above.push(id.to_owned());
         let mut good = true;
         for (name, input) in described.inputs {
-            let given = node
-                .get("inputs")
-                .and_then(|inputs| inputs.get(name))
-                .filter(|given| !given.is_null());
+            let given = node.get("inputs").and_then(|inputs| inputs.get(name)).filter(|given| !given.is_null());
             let fits = match given {
                 None => {
                     let extra = json!({ "input_name": name });
-                    self.blame(
-                        id,
-                        output,
-                        "required_input_missing",
-                        "Required input is missing",
-                        name,
-                        &extra,
-                    );
+                    self.blame(id, output, "required_input_missing", "Required input is missing", name, &extra);
                     false
                 }
                 Some(given) => self.fits(id, output, (name, *input), given, above),
@@ -177,11 +128,7 @@ impl Walk<'_> {
     }
 
     /// The node that a link leads to, when that output has the wanted type.
-    fn linked(
-        &self,
-        link: &[Value],
-        wanted: &str,
-    ) -> Result<String, (&'static str, &'static str, String)> {
+    fn linked(&self, link: &[Value], wanted: &str) -> Result<String, (&'static str, &'static str, String)> {
         let [Value::String(id), slot] = link else {
             return Err((
                 "bad_linked_input",
@@ -199,26 +146,15 @@ impl Walk<'_> {
                 "Return type mismatch between linked nodes",
                 format!("received_type({kind}) mismatch input_type({wanted})"),
             )),
-            None => Err((
-                "exception_during_inner_validation",
-                "Exception when validating inner node",
-                format!("'{id}'"),
-            )),
+            None => {
+                Err(("exception_during_inner_validation", "Exception when validating inner node", format!("'{id}'")))
+            }
         }
     }
 
-    fn blame(
-        &mut self,
-        id: &str,
-        output: &str,
-        kind: &str,
-        message: &str,
-        details: &str,
-        extra: &Value,
-    ) {
+    fn blame(&mut self, id: &str, output: &str, kind: &str, message: &str, details: &str, extra: &Value) {
         let wrong = self.wrong.entry(id.to_owned()).or_default();
-        let error =
-            json!({ "type": kind, "message": message, "details": details, "extra_info": extra });
+        let error = json!({ "type": kind, "message": message, "details": details, "extra_info": extra });
         if !wrong.errors.contains(&error) {
             wrong.errors.push(error);
         }
@@ -228,8 +164,7 @@ impl Walk<'_> {
     fn node_errors(&self) -> Value {
         let errors = self.wrong.iter().map(|(id, wrong)| {
             let class = self.graph.get(id).and_then(|node| node.get("class_type"));
-            let entry =
-                json!({ "errors": wrong.errors, "dependent_outputs": wrong.outputs, "class_type": class });
+            let entry = json!({ "errors": wrong.errors, "dependent_outputs": wrong.outputs, "class_type": class });
             (id.clone(), entry)
         });
         Value::Object(errors.collect())
@@ -243,27 +178,11 @@ fn value(
     given: &Value,
     uploads: &[String],
 ) -> Result<(), (&'static str, &'static str, String)> {
-    let below = || {
-        (
-            "value_smaller_than_min",
-            "Value smaller than min",
-            name.to_owned(),
-        )
-    };
-    let above = || {
-        (
-            "value_bigger_than_max",
-            "Value bigger than max",
-            name.to_owned(),
-        )
-    };
+    let below = || ("value_smaller_than_min", "Value smaller than min", name.to_owned());
+    let above = || ("value_bigger_than_max", "Value bigger than max", name.to_owned());
     let mistyped = |kind: &str| {
         let details = format!("{name}, {given}, could not convert to {kind}");
-        (
-            "invalid_input_type",
-            "Failed to convert an input value to a known type",
-            details,
-        )
+        ("invalid_input_type", "Failed to convert an input value to a known type", details)
     };
     match input {
         Input::Link(_) | Input::Text if given.is_string() => Ok(()),
@@ -284,31 +203,21 @@ fn value(
         },
         Input::OneOf(values) => match given.as_str() {
             Some(text) if values.contains(&text) => Ok(()),
-            _ => Err((
-                "value_not_in_list",
-                "Value not in list",
-                not_in(name, given, values),
-            )),
+            _ => Err(("value_not_in_list", "Value not in list", not_in(name, given, values))),
         },
         Input::Upload => match given.as_str() {
             Some(text) if uploads.iter().any(|name| name == text) => Ok(()),
             _ => {
                 let text = given.as_str().unwrap_or_default();
                 let details = format!("{name} - Invalid image file: {text}");
-                Err((
-                    "custom_validation_failed",
-                    "Custom validation failed for node",
-                    details,
-                ))
+                Err(("custom_validation_failed", "Custom validation failed for node", details))
             }
         },
     }
 }
 
 fn not_in(name: &str, given: &Value, values: &[&str]) -> String {
-    let given = given
-        .as_str()
-        .map_or_else(|| given.to_string(), |text| format!("'{text}'"));
+    let given = given.as_str().map_or_else(|| given.to_string(), |text| format!("'{text}'"));
     let values: Vec<String> = values.iter().map(|value| format!("'{value}'")).collect();
     format!("{name}: {given} not in [{}]", values.join(", "))
 }

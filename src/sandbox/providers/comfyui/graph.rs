@@ -41,11 +41,7 @@ impl Frame {
     /// The picture `nth` of the batch.
     pub(super) fn made(&self, nth: u32) -> Option<Made> {
         match &self.origin {
-            Origin::Painted {
-                model,
-                prompt,
-                seed,
-            } => Some(Made::Painted(Order {
+            Origin::Painted { model, prompt, seed } => Some(Made::Painted(Order {
                 model,
                 prompt: prompt.clone(),
                 seed: seed.wrapping_add(u64::from(nth)),
@@ -102,43 +98,24 @@ impl Reader<'_> {
             "EmptySD3LatentImage" | "EmptyLatentImage" => {
                 let side = |name| self.number(id, name).map(pixels);
                 let (width, height, batch) = (side("width")?, side("height")?, side("batch_size")?);
-                Some(Frame {
-                    origin: Origin::Empty,
-                    width,
-                    height,
-                    batch,
-                    models: Vec::new(),
-                })
+                Some(Frame { origin: Origin::Empty, width, height, batch, models: Vec::new() })
             }
             "KSampler" => self.sampled(id),
             "LoadImage" => {
                 let image = (self.upload)(self.text(id, "image")?)?;
                 let (width, height) = dimensions(&image)?;
-                Some(Frame {
-                    origin: Origin::Posted(image),
-                    width,
-                    height,
-                    batch: 1,
-                    models: Vec::new(),
-                })
+                Some(Frame { origin: Origin::Posted(image), width, height, batch: 1, models: Vec::new() })
             }
             "ImageUpscaleWithModel" => {
                 let mut frame = self.frame(&self.below(id, "image")?)?;
                 let loader = self.below(id, "upscale_model")?;
-                frame
-                    .models
-                    .push(on_the_wire("comfyui", self.text(&loader, "model_name")?)?);
+                frame.models.push(on_the_wire("comfyui", self.text(&loader, "model_name")?)?);
                 scaled(frame, 4.0)
             }
-            "ImageScaleBy" => scaled(
-                self.frame(&self.below(id, "image")?)?,
-                self.number(id, "scale_by")?,
-            )
-            .map(resampled),
-            "LatentUpscaleBy" => scaled(
-                self.frame(&self.below(id, "samples")?)?,
-                self.number(id, "scale_by")?,
-            ),
+            "ImageScaleBy" => {
+                scaled(self.frame(&self.below(id, "image")?)?, self.number(id, "scale_by")?).map(resampled)
+            }
+            "LatentUpscaleBy" => scaled(self.frame(&self.below(id, "samples")?)?, self.number(id, "scale_by")?),
             "ImageScale" => {
                 let mut frame = self.frame(&self.below(id, "image")?)?;
                 let side = |name| self.number(id, name).map(pixels);
@@ -162,11 +139,7 @@ impl Reader<'_> {
         let denoise = self.number(id, "denoise").unwrap_or(1.0);
         if matches!(frame.origin, Origin::Empty) || denoise >= 0.8 {
             let prompt = self.prompt(&self.below(id, "positive")?)?;
-            frame.origin = Origin::Painted {
-                model,
-                prompt,
-                seed: self.literal(id, "seed")?.as_u64()?,
-            };
+            frame.origin = Origin::Painted { model, prompt, seed: self.literal(id, "seed")?.as_u64()? };
         }
         Some(frame)
     }
@@ -207,11 +180,7 @@ fn scaled(mut frame: Frame, by: f64) -> Option<Frame> {
     (u64::from(frame.width) * u64::from(frame.height) <= 1 << 27).then_some(frame)
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a float cast saturates"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
 fn pixels(value: f64) -> u32 {
     value as u32
 }

@@ -29,12 +29,8 @@ pub(super) enum Input {
 use Input::{Link, OneOf, Real, Text, Upload, Whole};
 
 const CHECKPOINTS: &[&str] = &["sd3.5_large.safetensors", "sd3.5_medium.safetensors"];
-const ENCODERS: &[&str] = &[
-    "clip_g.safetensors",
-    "clip_l.safetensors",
-    "t5xxl_fp16.safetensors",
-    "t5xxl_fp8_e4m3fn.safetensors",
-];
+const ENCODERS: &[&str] =
+    &["clip_g.safetensors", "clip_l.safetensors", "t5xxl_fp16.safetensors", "t5xxl_fp8_e4m3fn.safetensors"];
 const UPSCALERS: &[&str] = &["4x-UltraSharp.pth", "RealESRGAN_x4plus.pth"];
 const SAMPLERS: &[&str] = &[
     "euler",
@@ -65,26 +61,12 @@ const SCHEDULERS: &[&str] = &[
 const RESIZERS: &[&str] = &["nearest-exact", "bilinear", "area", "bicubic", "lanczos"];
 const LATENT_RESIZERS: &[&str] = &["nearest-exact", "bilinear", "area", "bicubic", "bislerp"];
 
-const fn node(
-    class: &'static str,
-    inputs: &'static [(&'static str, Input)],
-    outputs: &'static [&'static str],
-) -> Node {
-    Node {
-        class,
-        inputs,
-        outputs,
-        is_output: false,
-    }
+const fn node(class: &'static str, inputs: &'static [(&'static str, Input)], outputs: &'static [&'static str]) -> Node {
+    Node { class, inputs, outputs, is_output: false }
 }
 
 const fn output(class: &'static str, inputs: &'static [(&'static str, Input)]) -> Node {
-    Node {
-        class,
-        inputs,
-        outputs: &[],
-        is_output: true,
-    }
+    Node { class, inputs, outputs: &[], is_output: true }
 }
 
 #[rustfmt::skip]
@@ -117,22 +99,13 @@ pub(super) fn class(name: &str) -> Option<&'static Node> {
 
 /// `/object_info`, of one class or of all; an unknown class is left out, as in the real answer.
 pub(super) fn object_info(class: Option<&str>, uploads: &[String]) -> Value {
-    let wanted = NODES
-        .iter()
-        .filter(|node| class.is_none_or(|class| node.class == class));
-    Value::Object(
-        wanted
-            .map(|node| (node.class.to_owned(), described(node, uploads)))
-            .collect(),
-    )
+    let wanted = NODES.iter().filter(|node| class.is_none_or(|class| node.class == class));
+    Value::Object(wanted.map(|node| (node.class.to_owned(), described(node, uploads))).collect())
 }
 
 fn described(node: &Node, uploads: &[String]) -> Value {
-    let required: Map<String, Value> = node
-        .inputs
-        .iter()
-        .map(|(name, input)| ((*name).to_owned(), input.config(uploads)))
-        .collect();
+    let required: Map<String, Value> =
+        node.inputs.iter().map(|(name, input)| ((*name).to_owned(), input.config(uploads))).collect();
     let order: Vec<&str> = node.inputs.iter().map(|(name, _)| *name).collect();
     json!({
         "input": { "required": required }, "input_order": { "required": order }, "output": node.outputs,

@@ -45,9 +45,7 @@ impl Job {
     }
 
     fn models(&self) -> impl Iterator<Item = &'static Model> {
-        self.outputs
-            .iter()
-            .flat_map(|output| output.frame.models.iter().copied())
+        self.outputs.iter().flat_map(|output| output.frame.models.iter().copied())
     }
 }
 
@@ -86,9 +84,7 @@ impl Shop {
     /// Queues `job`, at the front or by its number, and lets the machine come to it.
     pub(super) fn enqueue(&self, world: &Arc<World>, job: Job) {
         let mut state = self.state();
-        let at = state
-            .pending
-            .partition_point(|other| other.number <= job.number);
+        let at = state.pending.partition_point(|other| other.number <= job.number);
         state.pending.insert(at, job);
         drop(state);
         let (shop, this) = (self.clone(), Arc::clone(world));
@@ -125,8 +121,7 @@ impl Shop {
 impl State {
     fn close(&mut self, job: &Job, finished: bool, unix: u64) {
         let stamp = unix * 1_000;
-        let mut messages =
-            vec![json!(["execution_start", { "prompt_id": job.id, "timestamp": stamp }])];
+        let mut messages = vec![json!(["execution_start", { "prompt_id": job.id, "timestamp": stamp }])];
         let mut outputs = serde_json::Map::new();
         if finished {
             for output in &job.outputs {
@@ -134,8 +129,7 @@ impl State {
                 outputs.insert(output.node.clone(), json!({ "images": images }));
             }
             messages.push(json!(["execution_cached", { "nodes": [], "prompt_id": job.id, "timestamp": stamp }]));
-            messages
-                .push(json!(["execution_success", { "prompt_id": job.id, "timestamp": stamp }]));
+            messages.push(json!(["execution_success", { "prompt_id": job.id, "timestamp": stamp }]));
         } else {
             let node = job.outputs.first().map(|output| &output.node);
             let interrupted = json!({ "prompt_id": job.id, "node_id": node, "node_type": "KSampler", "executed": [] });
@@ -156,12 +150,7 @@ impl State {
     }
 
     fn save(&mut self, output: &Output, model: Option<&'static str>) -> Vec<Value> {
-        let Output {
-            folder,
-            prefix,
-            frame,
-            ..
-        } = output;
+        let Output { folder, prefix, frame, .. } = output;
         let (subfolder, stem) = prefix.rsplit_once('/').unwrap_or(("", prefix.as_str()));
         let (subfolder, stem) = (subfolder.to_owned(), stem.to_owned());
         let mut images = Vec::new();
@@ -169,10 +158,7 @@ impl State {
             let Some(made) = frame.made(nth) else {
                 continue;
             };
-            let counter = self
-                .counters
-                .entry(format!("{folder}/{prefix}"))
-                .or_default();
+            let counter = self.counters.entry(format!("{folder}/{prefix}")).or_default();
             *counter += 1;
             let name = format!("{stem}_{counter:05}_.png");
             self.keep(folder, &subfolder, &name, File::Made(made, model));
@@ -195,18 +181,12 @@ impl State {
     }
 
     pub(super) fn file(&self, folder: &str, subfolder: &str, name: &str) -> Option<File> {
-        self.files
-            .get(&(folder.to_owned(), path(subfolder, name)))
-            .cloned()
+        self.files.get(&(folder.to_owned(), path(subfolder, name))).cloned()
     }
 
     /// The pictures that `LoadImage` may name.
     pub(super) fn uploads(&self) -> Vec<String> {
-        self.files
-            .keys()
-            .filter(|(folder, _)| folder == "input")
-            .map(|(_, name)| name.clone())
-            .collect()
+        self.files.keys().filter(|(folder, _)| folder == "input").map(|(_, name)| name.clone()).collect()
     }
 
     pub(super) fn finished(&self, id: &str) -> Option<&(Value, Option<&'static str>)> {
@@ -215,10 +195,7 @@ impl State {
 
     /// The whole history, newest last.
     pub(super) fn all_finished(&self) -> Value {
-        let entries = self
-            .history_order
-            .iter()
-            .filter_map(|id| Some((id.clone(), self.history.get(id)?.0.clone())));
+        let entries = self.history_order.iter().filter_map(|id| Some((id.clone(), self.history.get(id)?.0.clone())));
         Value::Object(entries.collect())
     }
 
@@ -230,18 +207,11 @@ impl State {
     /// The model of a job, wherever it is.
     pub(super) fn model_of(&self, id: &str) -> Option<&'static str> {
         let running = self.running.iter().map(|(job, _)| job);
-        let waiting = running
-            .chain(&self.pending)
-            .find(|job| job.id == id)
-            .and_then(|job| job.model);
+        let waiting = running.chain(&self.pending).find(|job| job.id == id).and_then(|job| job.model);
         waiting.or_else(|| self.history.get(id).and_then(|(_, model)| *model))
     }
 }
 
 fn path(subfolder: &str, name: &str) -> String {
-    if subfolder.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{subfolder}/{name}")
-    }
+    if subfolder.is_empty() { name.to_owned() } else { format!("{subfolder}/{name}") }
 }

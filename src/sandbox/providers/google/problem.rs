@@ -11,10 +11,7 @@ pub(super) const NO_TOKEN: &str = "Request is missing required authentication cr
                         cookie or other valid authentication credential.";
 
 pub(super) fn problem(code: u16, status: &str, message: &str) -> Answer {
-    Answer::json(
-        code,
-        &json!({ "error": { "code": code, "message": message, "status": status } }),
-    )
+    Answer::json(code, &json!({ "error": { "code": code, "message": message, "status": status } }))
 }
 
 pub(super) fn invalid(message: &str) -> Answer {
@@ -50,17 +47,12 @@ pub(super) fn exhausted(model: &str, wait: Option<Duration>) -> Answer {
     ];
     if let Some(wait) = wait {
         let delay = format!("{}.{:09}s", wait.as_secs(), wait.subsec_nanos());
-        details.push(
-            json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay }),
-        );
+        details.push(json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay }));
     }
     let message = "You exceeded your current quota, please check your plan and billing details. For more information \
                    on this error, head to: https://ai.google.dev/gemini-api/docs/rate-limits.";
     let status = "RESOURCE_EXHAUSTED";
-    Answer::json(
-        429,
-        &json!({ "error": { "code": 429, "message": message, "status": status, "details": details } }),
-    )
+    Answer::json(429, &json!({ "error": { "code": 429, "message": message, "status": status, "details": details } }))
 }
 
 /// The 404 of a model that a face does not serve.

@@ -67,13 +67,7 @@ const CONFIG: [&str; 13] = [
     "presencePenalty",
     "frequencyPenalty",
 ];
-const IMAGE: [&str; 5] = [
-    "aspectRatio",
-    "imageSize",
-    "personGeneration",
-    "prominentPeople",
-    "imageOutputOptions",
-];
+const IMAGE: [&str; 5] = ["aspectRatio", "imageSize", "personGeneration", "prominentPeople", "imageOutputOptions"];
 
 /// Reads and prices a body for the model `wire`.
 pub(super) fn asked(body: &Value, wire: &str) -> Result<Asked, Answer> {
@@ -87,21 +81,14 @@ pub(super) fn asked(body: &Value, wire: &str) -> Result<Asked, Answer> {
     let (width, height) = frame(image, pro)?;
     let (scale, image_tokens) = scale(image, pro)?;
     let modalities = field(config, "responseModalities");
-    let wants = |name: &str| {
-        modalities
-            .as_array()
-            .is_none_or(|list| list.iter().any(|item| item.as_str() == Some(name)))
-    };
+    let wants =
+        |name: &str| modalities.as_array().is_none_or(|list| list.iter().any(|item| item.as_str() == Some(name)));
     Ok(Asked {
         prompt,
         width: width * scale,
         height: height * scale,
         seed: field(config, "seed").as_u64(),
-        thoughts: if pro {
-            0
-        } else {
-            thoughts(field(config, "thinkingConfig"))?
-        },
+        thoughts: if pro { 0 } else { thoughts(field(config, "thinkingConfig"))? },
         image_tokens,
         wants_image: wants("IMAGE"),
         wants_text: modalities.is_array() && wants("TEXT"),
@@ -110,10 +97,7 @@ pub(super) fn asked(body: &Value, wire: &str) -> Result<Asked, Answer> {
 
 /// A field by its camel-case name, or by the snake-case one that the API takes as well.
 fn field<'a>(value: &'a Value, name: &str) -> &'a Value {
-    value
-        .get(name)
-        .or_else(|| value.get(snake(name)))
-        .unwrap_or(&Value::Null)
+    value.get(name).or_else(|| value.get(snake(name))).unwrap_or(&Value::Null)
 }
 
 fn snake(name: &str) -> String {
@@ -130,36 +114,23 @@ fn known(value: &Value, names: &[&str], place: &str) -> Result<(), Answer> {
     let Some(fields) = value.as_object() else {
         return Ok(());
     };
-    match fields
-        .keys()
-        .find(|key| !names.iter().any(|name| name == key || snake(name) == **key))
-    {
-        Some(key) => Err(invalid(&format!(
-            "Invalid JSON payload received. Unknown name \"{key}\"{place}: Cannot find field."
-        ))),
+    match fields.keys().find(|key| !names.iter().any(|name| name == key || snake(name) == **key)) {
+        Some(key) => {
+            Err(invalid(&format!("Invalid JSON payload received. Unknown name \"{key}\"{place}: Cannot find field.")))
+        }
         None => Ok(()),
     }
 }
 
 /// The text of all user parts.
 fn prompt(body: &Value) -> Result<String, Answer> {
-    let contents = field(body, "contents")
-        .as_array()
-        .filter(|contents| !contents.is_empty());
-    let contents = contents
-        .ok_or_else(|| invalid("* GenerateContentRequest.contents: contents is not specified\n"))?;
-    let parts = contents
-        .iter()
-        .filter_map(|content| content.get("parts")?.as_array())
-        .flatten();
-    let texts: Vec<&str> = parts
-        .filter_map(|part| part.get("text")?.as_str())
-        .collect();
+    let contents = field(body, "contents").as_array().filter(|contents| !contents.is_empty());
+    let contents = contents.ok_or_else(|| invalid("* GenerateContentRequest.contents: contents is not specified\n"))?;
+    let parts = contents.iter().filter_map(|content| content.get("parts")?.as_array()).flatten();
+    let texts: Vec<&str> = parts.filter_map(|part| part.get("text")?.as_str()).collect();
     let prompt = texts.join("\n");
     if prompt.is_empty() {
-        return Err(invalid(
-            "* GenerateContentRequest.contents[0].parts: contents.parts must not be empty.\n",
-        ));
+        return Err(invalid("* GenerateContentRequest.contents[0].parts: contents.parts must not be empty.\n"));
     }
     Ok(prompt)
 }
@@ -167,16 +138,10 @@ fn prompt(body: &Value) -> Result<String, Answer> {
 fn frame(image: &Value, pro: bool) -> Result<(u32, u32), Answer> {
     let asked = field(image, "aspectRatio").as_str().unwrap_or("1:1");
     let sizes = SIZES.iter().take(if pro { 10 } else { SIZES.len() });
-    let found = sizes
-        .clone()
-        .find(|(ratio, _, _)| *ratio == asked)
-        .map(|(_, width, height)| (*width, *height));
+    let found = sizes.clone().find(|(ratio, _, _)| *ratio == asked).map(|(_, width, height)| (*width, *height));
     found.ok_or_else(|| {
         let ratios: Vec<String> = sizes.map(|(ratio, _, _)| format!("'{ratio}'")).collect();
-        invalid(&format!(
-            "aspect_ratio must be one of {}.",
-            ratios.join(", ")
-        ))
+        invalid(&format!("aspect_ratio must be one of {}.", ratios.join(", ")))
     })
 }
 
@@ -193,9 +158,7 @@ fn scale(image: &Value, pro: bool) -> Result<(u32, u64), Answer> {
 }
 
 fn thoughts(thinking: &Value) -> Result<u64, Answer> {
-    let level = field(thinking, "thinkingLevel")
-        .as_str()
-        .unwrap_or("medium");
+    let level = field(thinking, "thinkingLevel").as_str().unwrap_or("medium");
     match level.to_ascii_lowercase().as_str() {
         "minimal" => Ok(0),
         "low" => Ok(96),

@@ -26,10 +26,7 @@ impl Ask {
     /// The prompt that is echoed: the magic prompt's rewrite when that was asked for.
     pub(super) fn rewritten(&self) -> String {
         if self.magic {
-            format!(
-                "{}, rich in detail, balanced composition, evocative light",
-                self.prompt
-            )
+            format!("{}, rich in detail, balanced composition, evocative light", self.prompt)
         } else {
             self.prompt.clone()
         }
@@ -39,24 +36,14 @@ impl Ask {
 /// The fields of a body, JSON or multipart, as one JSON object. Text parts that are numbers become numbers.
 pub(super) async fn fields(visit: &Visit<'_>) -> Result<Value, Answer> {
     if visit.call.media_type().as_deref() != Some("multipart/form-data") {
-        return serde_json::from_slice(&visit.call.body)
-            .map_err(|_| bad("Request body is not valid JSON"));
+        return serde_json::from_slice(&visit.call.body).map_err(|_| bad("Request body is not valid JSON"));
     }
-    let form = visit
-        .call
-        .form()
-        .await
-        .ok_or_else(|| bad("Malformed multipart/form-data"))?;
+    let form = visit.call.form().await.ok_or_else(|| bad("Malformed multipart/form-data"))?;
     let mut fields = Map::new();
     for name in form.names() {
         if let Some(text) = form.text(name) {
-            let number = matches!(name, "seed" | "num_images")
-                .then(|| text.parse::<u64>().ok())
-                .flatten();
-            fields.insert(
-                name.to_owned(),
-                number.map_or_else(|| Value::from(text), Value::from),
-            );
+            let number = matches!(name, "seed" | "num_images").then(|| text.parse::<u64>().ok()).flatten();
+            fields.insert(name.to_owned(), number.map_or_else(|| Value::from(text), Value::from));
         }
     }
     Ok(Value::Object(fields))
@@ -64,21 +51,11 @@ pub(super) async fn fields(visit: &Visit<'_>) -> Result<Value, Answer> {
 
 /// `POST /generate`.
 pub(super) fn legacy(body: &Value) -> Result<Ask, Answer> {
-    let request = body
-        .get("image_request")
-        .ok_or_else(|| bad("image_request is required"))?;
+    let request = body.get("image_request").ok_or_else(|| bad("image_request is required"))?;
     let wire = one_of(request, "model", &LEGACY_MODELS)?.unwrap_or("V_2");
-    let wire = if matches!(wire, "V_3" | "AUTO") {
-        "DEFAULT"
-    } else {
-        wire
-    };
+    let wire = if matches!(wire, "V_3" | "AUTO") { "DEFAULT" } else { wire };
     let style = one_of(request, "style_type", &STYLES_LEGACY)?.map(str::to_owned);
-    let ratio = one_of(
-        request,
-        "aspect_ratio",
-        &LEGACY_RATIOS.map(|(ratio, _)| ratio),
-    )?;
+    let ratio = one_of(request, "aspect_ratio", &LEGACY_RATIOS.map(|(ratio, _)| ratio))?;
     let resolution = request.get("resolution").and_then(Value::as_str);
     let size = match (ratio, resolution) {
         (Some(_), Some(_)) => return Err(bad("aspect_ratio and resolution cannot both be set")),
@@ -93,18 +70,10 @@ pub(super) fn legacy(body: &Value) -> Result<Ask, Answer> {
 
 /// `POST /v1/ideogram-v3/generate`.
 pub(super) fn v3(body: &Value) -> Result<Ask, Answer> {
-    let speed = one_of(
-        body,
-        "rendering_speed",
-        &["FLASH", "TURBO", "BALANCED", "DEFAULT", "QUALITY"],
-    )?;
-    let wire = speed
-        .filter(|speed| *speed != "BALANCED")
-        .unwrap_or("DEFAULT");
+    let speed = one_of(body, "rendering_speed", &["FLASH", "TURBO", "BALANCED", "DEFAULT", "QUALITY"])?;
+    let wire = speed.filter(|speed| *speed != "BALANCED").unwrap_or("DEFAULT");
     one_of(body, "style_preset", &PRESETS)?;
-    let style = one_of(body, "style_type", &STYLES_V3)?
-        .unwrap_or("GENERAL")
-        .to_owned();
+    let style = one_of(body, "style_type", &STYLES_V3)?.unwrap_or("GENERAL").to_owned();
     let ratio = one_of(body, "aspect_ratio", &V3_RATIOS.map(|(ratio, _)| ratio))?;
     let resolution = one_of(body, "resolution", &V3_RESOLUTIONS)?;
     let size = match (ratio, resolution) {
@@ -122,23 +91,14 @@ pub(super) fn v4(body: &Value) -> Result<Ask, Answer> {
             return Err(bad(&format!("{gone} is not supported by this endpoint")));
         }
     }
-    let field = match (
-        body.get("text_prompt").is_some(),
-        body.get("json_prompt").is_some(),
-    ) {
+    let field = match (body.get("text_prompt").is_some(), body.get("json_prompt").is_some()) {
         (true, false) => "text_prompt",
         (false, true) => "json_prompt",
         _ => {
-            return Err(bad(
-                "exactly one of text_prompt and json_prompt must be set",
-            ));
+            return Err(bad("exactly one of text_prompt and json_prompt must be set"));
         }
     };
-    let wire = match one_of(
-        body,
-        "rendering_speed",
-        &["FLASH", "TURBO", "DEFAULT", "QUALITY"],
-    )? {
+    let wire = match one_of(body, "rendering_speed", &["FLASH", "TURBO", "DEFAULT", "QUALITY"])? {
         Some("FLASH") => return Err(bad("rendering_speed FLASH is not supported yet")),
         Some("TURBO") => "V4_TURBO",
         Some("QUALITY") => "V4_QUALITY",
@@ -158,22 +118,11 @@ fn ask(
     (width, height): (u32, u32),
     style: Option<String>,
 ) -> Result<Ask, Answer> {
-    let prompt = Some(text(body, prompt))
-        .filter(|text| !text.is_empty())
-        .ok_or_else(|| bad("prompt is required"))?;
+    let prompt = Some(text(body, prompt)).filter(|text| !text.is_empty()).ok_or_else(|| bad("prompt is required"))?;
     let magic = one_of(body, magic, &["AUTO", "ON", "OFF"])? == Some("ON");
     let images = within(body, "num_images", 1, 8)?.unwrap_or(1);
     let model = on_the_wire("ideogram", wire).ok_or_else(|| bad("model is not available"))?;
-    Ok(Ask {
-        model,
-        prompt,
-        seed: seed(body)?,
-        width,
-        height,
-        images,
-        style,
-        magic,
-    })
+    Ok(Ask { model, prompt, seed: seed(body)?, width, height, images, style, magic })
 }
 
 /// A text field; a structured prompt reads as its JSON.
@@ -191,23 +140,12 @@ pub(super) fn seed(body: &Value) -> Result<Option<u64>, Answer> {
 }
 
 /// A whole number within limits, if it is there.
-pub(super) fn within(
-    body: &Value,
-    name: &str,
-    least: u64,
-    most: u64,
-) -> Result<Option<u64>, Answer> {
+pub(super) fn within(body: &Value, name: &str, least: u64, most: u64) -> Result<Option<u64>, Answer> {
     let Some(value) = body.get(name).filter(|value| !value.is_null()) else {
         return Ok(None);
     };
-    let number = value
-        .as_u64()
-        .filter(|number| (least..=most).contains(number));
-    number.map(Some).ok_or_else(|| {
-        bad(&format!(
-            "{name} must be an integer between {least} and {most}"
-        ))
-    })
+    let number = value.as_u64().filter(|number| (least..=most).contains(number));
+    number.map(Some).ok_or_else(|| bad(&format!("{name} must be an integer between {least} and {most}")))
 }
 
 fn one_of<'a>(body: &'a Value, name: &str, values: &[&str]) -> Result<Option<&'a str>, Answer> {
@@ -215,49 +153,28 @@ fn one_of<'a>(body: &'a Value, name: &str, values: &[&str]) -> Result<Option<&'a
         return Ok(None);
     };
     let text = value.as_str().filter(|text| values.contains(text));
-    text.map(Some)
-        .ok_or_else(|| bad(&format!("{name} must be one of {}", values.join(", "))))
+    text.map(Some).ok_or_else(|| bad(&format!("{name} must be one of {}", values.join(", "))))
 }
 
 fn ratio_size<const N: usize>(ratios: &[(&str, (u32, u32)); N], ratio: &str) -> (u32, u32) {
-    ratios
-        .iter()
-        .find(|(name, _)| *name == ratio)
-        .map_or((1024, 1024), |(_, size)| *size)
+    ratios.iter().find(|(name, _)| *name == ratio).map_or((1024, 1024), |(_, size)| *size)
 }
 
 fn parsed(resolution: &str) -> Result<(u32, u32), Answer> {
-    let sides = resolution
-        .split_once('x')
-        .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    let sides =
+        resolution.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
     sides.ok_or_else(|| bad("resolution must be WIDTHxHEIGHT"))
 }
 
 /// `RESOLUTION_W_H`: v3's list less one, and ten more.
 fn legacy_resolution(text: &str) -> Result<(u32, u32), Answer> {
-    let plain = text
-        .strip_prefix("RESOLUTION_")
-        .map(|sides| sides.replace('_', "x"))
-        .unwrap_or_default();
-    let known = (V3_RESOLUTIONS.contains(&plain.as_str()) && plain != "800x1280")
-        || LEGACY_ONLY.contains(&plain.as_str());
-    if known {
-        parsed(&plain)
-    } else {
-        Err(bad(&format!("resolution {text} is not supported")))
-    }
+    let plain = text.strip_prefix("RESOLUTION_").map(|sides| sides.replace('_', "x")).unwrap_or_default();
+    let known =
+        (V3_RESOLUTIONS.contains(&plain.as_str()) && plain != "800x1280") || LEGACY_ONLY.contains(&plain.as_str());
+    if known { parsed(&plain) } else { Err(bad(&format!("resolution {text} is not supported"))) }
 }
 
-const LEGACY_MODELS: [&str; 8] = [
-    "V_1",
-    "V_1_TURBO",
-    "V_2",
-    "V_2_TURBO",
-    "V_2A",
-    "V_2A_TURBO",
-    "V_3",
-    "AUTO",
-];
+const LEGACY_MODELS: [&str; 8] = ["V_1", "V_1_TURBO", "V_2", "V_2_TURBO", "V_2A", "V_2A_TURBO", "V_3", "AUTO"];
 
 const LEGACY_RATIOS: [(&str, (u32, u32)); 11] = [
     ("ASPECT_1_1", (1024, 1024)),
@@ -291,30 +208,13 @@ const V3_RATIOS: [(&str, (u32, u32)); 15] = [
     ("1x3", (512, 1536)),
 ];
 
-const STYLES_LEGACY: [&str; 9] = [
-    "AUTO",
-    "GENERAL",
-    "FICTION",
-    "REALISTIC",
-    "DESIGN",
-    "RENDER_3D",
-    "ANIME",
-    "CUSTOM",
-    "STYLIZED",
-];
-const STYLES_V3: [&str; 7] = [
-    "AUTO",
-    "GENERAL",
-    "REALISTIC",
-    "DESIGN",
-    "CUSTOM",
-    "FICTION",
-    "STYLIZED",
-];
+const STYLES_LEGACY: [&str; 9] =
+    ["AUTO", "GENERAL", "FICTION", "REALISTIC", "DESIGN", "RENDER_3D", "ANIME", "CUSTOM", "STYLIZED"];
+const STYLES_V3: [&str; 7] = ["AUTO", "GENERAL", "REALISTIC", "DESIGN", "CUSTOM", "FICTION", "STYLIZED"];
 
 const LEGACY_ONLY: [&str; 10] = [
-    "640x1024", "720x1280", "768x1024", "768x1152", "768x1232", "1024x640", "1024x768", "1152x768",
-    "1232x768", "1280x720",
+    "640x1024", "720x1280", "768x1024", "768x1152", "768x1232", "1024x640", "1024x768", "1152x768", "1232x768",
+    "1280x720",
 ];
 
 #[rustfmt::skip]

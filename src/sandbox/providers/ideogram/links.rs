@@ -60,13 +60,8 @@ impl Links {
     /// What a link leads to, when its signature holds and its time has not passed.
     pub(super) fn open(&self, visit: &Visit<'_>) -> Result<Stored, Answer> {
         let name = visit.call.path.strip_prefix(FOLDER).unwrap_or_default();
-        let expires = visit
-            .call
-            .query("exp")
-            .and_then(|expires| expires.parse().ok())
-            .unwrap_or(0);
-        let signed =
-            visit.call.query("sig") == Some(signature(visit.world.options.seed, name, expires));
+        let expires = visit.call.query("exp").and_then(|expires| expires.parse().ok()).unwrap_or(0);
+        let signed = visit.call.query("sig") == Some(signature(visit.world.options.seed, name, expires));
         if !signed || expires <= visit.world.clock.unix() {
             return Err(Answer::text(403, "URL signature expired or invalid"));
         }
@@ -82,10 +77,5 @@ pub(super) fn missing() -> Answer {
 
 /// Signs a name and its expiry.
 pub(in crate::sandbox) fn signature(seed: u64, name: &str, expires: u64) -> String {
-    hex(&digest(&[
-        b"link",
-        &seed.to_le_bytes(),
-        name.as_bytes(),
-        &expires.to_le_bytes(),
-    ]))
+    hex(&digest(&[b"link", &seed.to_le_bytes(), name.as_bytes(), &expires.to_le_bytes()]))
 }

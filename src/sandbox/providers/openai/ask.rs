@@ -67,14 +67,7 @@ impl Ask {
         });
         if !self.stream {
             set(&mut body, "created", json!(created));
-            set(
-                &mut body,
-                "data",
-                pictures
-                    .iter()
-                    .map(|_| json!({ "b64_json": PICTURE }))
-                    .collect::<Value>(),
-            );
+            set(&mut body, "data", pictures.iter().map(|_| json!({ "b64_json": PICTURE })).collect::<Value>());
             return Answer::json_with_pictures(200, &body, pictures);
         }
         set(&mut body, "type", json!("image_generation.completed"));
@@ -89,40 +82,17 @@ impl Ask {
 }
 
 pub(super) fn ask(body: &Value) -> Result<Ask, Answer> {
-    let fields = body
-        .as_object()
-        .ok_or_else(|| bad("body", "invalid_type", "The body must be a JSON object."))?;
-    if let Some(unknown) = fields
-        .keys()
-        .find(|key| !PARAMETERS.contains(&key.as_str()))
-    {
-        return Err(bad(
-            unknown,
-            "unknown_parameter",
-            &format!("Unknown parameter: '{unknown}'."),
-        ));
+    let fields = body.as_object().ok_or_else(|| bad("body", "invalid_type", "The body must be a JSON object."))?;
+    if let Some(unknown) = fields.keys().find(|key| !PARAMETERS.contains(&key.as_str())) {
+        return Err(bad(unknown, "unknown_parameter", &format!("Unknown parameter: '{unknown}'.")));
     }
     let name = body.get("model").and_then(Value::as_str);
-    let name = name.ok_or_else(|| {
-        bad(
-            "model",
-            "missing_required_parameter",
-            "Missing required parameter: 'model'.",
-        )
-    })?;
+    let name =
+        name.ok_or_else(|| bad("model", "missing_required_parameter", "Missing required parameter: 'model'."))?;
     let family = family(name).ok_or_else(|| retired(name))?;
     let prompt = prompt(body)?;
-    let images = body
-        .get("n")
-        .map_or(Some(1), Value::as_u64)
-        .filter(|n| (1..=10).contains(n));
-    let images = images.ok_or_else(|| {
-        bad(
-            "n",
-            "integer_out_of_range",
-            "Invalid 'n': must be between 1 and 10.",
-        )
-    })?;
+    let images = body.get("n").map_or(Some(1), Value::as_u64).filter(|n| (1..=10).contains(n));
+    let images = images.ok_or_else(|| bad("n", "integer_out_of_range", "Invalid 'n': must be between 1 and 10."))?;
     let (quality, model) = tier(body, family)?;
     let (width, height) = side_rules(one_of(body, "size", &[])?.unwrap_or("auto"), family)
         .map_err(|message| bad("size", "invalid_value", &message))?;
@@ -146,20 +116,11 @@ pub(super) fn ask(body: &Value) -> Result<Ask, Answer> {
 }
 
 fn prompt(body: &Value) -> Result<&str, Answer> {
-    let prompt = body
-        .get("prompt")
-        .and_then(Value::as_str)
-        .filter(|prompt| !prompt.is_empty());
-    let prompt = prompt.ok_or_else(|| {
-        bad(
-            "prompt",
-            "missing_required_parameter",
-            "Missing required parameter: 'prompt'.",
-        )
-    })?;
+    let prompt = body.get("prompt").and_then(Value::as_str).filter(|prompt| !prompt.is_empty());
+    let prompt =
+        prompt.ok_or_else(|| bad("prompt", "missing_required_parameter", "Missing required parameter: 'prompt'."))?;
     if prompt.chars().count() > 32_000 {
-        let message =
-            "Invalid 'prompt': string too long. Expected a string with maximum length 32000.";
+        let message = "Invalid 'prompt': string too long. Expected a string with maximum length 32000.";
         return Err(bad("prompt", "string_above_max_length", message));
     }
     Ok(prompt)
@@ -171,16 +132,9 @@ fn tier(body: &Value, family: Family) -> Result<(String, &'static Model), Answer
         Family::Gpt15 | Family::Gpt2 => &["low", "medium", "high", "auto"],
         Family::Flare25 | Family::Flare26 => &["low", "medium", "high", "xhigh", "max", "auto"],
     };
-    let quality = one_of(body, "quality", known)?
-        .filter(|quality| *quality != "auto")
-        .unwrap_or("high");
-    let tier = if matches!(quality, "low" | "medium") {
-        quality
-    } else {
-        "high"
-    };
-    let model =
-        model(&format!("openai/{}-{tier}", family.name())).ok_or_else(|| retired(family.name()))?;
+    let quality = one_of(body, "quality", known)?.filter(|quality| *quality != "auto").unwrap_or("high");
+    let tier = if matches!(quality, "low" | "medium") { quality } else { "high" };
+    let model = model(&format!("openai/{}-{tier}", family.name())).ok_or_else(|| retired(family.name()))?;
     Ok((quality.to_owned(), model))
 }
 
@@ -189,15 +143,10 @@ fn one_of<'a>(body: &'a Value, name: &str, values: &[&str]) -> Result<Option<&'a
     let Some(value) = body.get(name).filter(|value| !value.is_null()) else {
         return Ok(None);
     };
-    let text = value
-        .as_str()
-        .filter(|text| values.is_empty() || values.contains(text));
+    let text = value.as_str().filter(|text| values.is_empty() || values.contains(text));
     text.map(Some).ok_or_else(|| {
         let supported: Vec<String> = values.iter().map(|value| format!("'{value}'")).collect();
-        let message = format!(
-            "Invalid value: {value}. Supported values are: {}.",
-            supported.join(", ")
-        );
+        let message = format!("Invalid value: {value}. Supported values are: {}.", supported.join(", "));
         bad(name, "invalid_value", &message)
     })
 }

@@ -37,9 +37,7 @@ pub(super) fn side_rules(size: &str, family: Family) -> Result<(u32, u32), Strin
     if size == "auto" {
         return Ok((1024, 1024));
     }
-    let sides = size
-        .split_once('x')
-        .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    let sides = size.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
     let (width, height): (u32, u32) =
         sides.ok_or_else(|| format!("Invalid size '{size}'. Expected WIDTHxHEIGHT or 'auto'."))?;
     if family == Family::Gpt15 {
@@ -51,20 +49,14 @@ pub(super) fn side_rules(size: &str, family: Family) -> Result<(u32, u32), Strin
         };
     }
     if width == 0 || height == 0 || width % 16 != 0 || height % 16 != 0 {
-        return Err(format!(
-            "Invalid size '{size}'. Width and height must both be divisible by 16."
-        ));
+        return Err(format!("Invalid size '{size}'. Width and height must both be divisible by 16."));
     }
     let (long, short) = (width.max(height), width.min(height));
     if long > short * 3 {
-        return Err(format!(
-            "Invalid size '{size}'. The aspect ratio must be between 1:3 and 3:1."
-        ));
+        return Err(format!("Invalid size '{size}'. The aspect ratio must be between 1:3 and 3:1."));
     }
     if long > 3840 || short > 2160 {
-        return Err(format!(
-            "Invalid size '{size}'. The maximum size is 3840x2160."
-        ));
+        return Err(format!("Invalid size '{size}'. The maximum size is 3840x2160."));
     }
     Ok((width, height))
 }
@@ -106,9 +98,7 @@ mod tests {
 
     #[test]
     fn the_documented_prices_come_out() {
-        let dollars = |family, quality, width, height| {
-            image_tokens(family, quality, width, height) as f64 * 30e-6
-        };
+        let dollars = |family, quality, width, height| image_tokens(family, quality, width, height) as f64 * 30e-6;
         assert!((dollars(Family::Gpt2, "medium", 1024, 1024) - 0.053).abs() < 0.0005);
         assert!((dollars(Family::Gpt2, "high", 1024, 1024) - 0.211).abs() < 0.0005);
         assert!((dollars(Family::Gpt2, "high", 1024, 1536) - 0.165).abs() < 0.0005);
@@ -119,16 +109,8 @@ mod tests {
     #[test]
     fn sizes_follow_the_rules() {
         assert_eq!(side_rules("1344x768", Family::Gpt2), Ok((1344, 768)));
-        assert!(
-            side_rules("1000x1000", Family::Gpt2)
-                .unwrap_err()
-                .contains("divisible by 16")
-        );
-        assert!(
-            side_rules("3200x1024", Family::Gpt2)
-                .unwrap_err()
-                .contains("3:1")
-        );
+        assert!(side_rules("1000x1000", Family::Gpt2).unwrap_err().contains("divisible by 16"));
+        assert!(side_rules("3200x1024", Family::Gpt2).unwrap_err().contains("3:1"));
         assert!(side_rules("3840x2176", Family::Gpt2).is_err());
         assert!(side_rules("1344x768", Family::Gpt15).is_err());
         assert!(side_rules("large", Family::Gpt2).is_err());

@@ -43,14 +43,9 @@ pub(super) const STYLES: [&str; 17] = [
 ];
 
 pub(super) fn prompt(form: &Form) -> Result<String, Answer> {
-    let prompt = form
-        .text("prompt")
-        .ok_or_else(|| bad("prompt: is required"))?;
+    let prompt = form.text("prompt").ok_or_else(|| bad("prompt: is required"))?;
     let negative = form.text("negative_prompt");
-    for (name, text) in [
-        ("prompt", Some(&prompt)),
-        ("negative_prompt", negative.as_ref()),
-    ] {
+    for (name, text) in [("prompt", Some(&prompt)), ("negative_prompt", negative.as_ref())] {
         if text.is_some_and(|text| text.chars().count() > 10_000) {
             return Err(bad(&format!("{name}: must be at most 10000 characters")));
         }
@@ -58,20 +53,10 @@ pub(super) fn prompt(form: &Form) -> Result<String, Answer> {
     if screen(&prompt) == Screening::Refused {
         return Err(refusal(403, "content_moderation", FLAGGED));
     }
-    let letters = prompt
-        .chars()
-        .filter(|letter| letter.is_alphabetic())
-        .count();
-    let foreign = prompt
-        .chars()
-        .filter(|letter| letter.is_alphabetic() && *letter > '\u{24f}')
-        .count();
+    let letters = prompt.chars().filter(|letter| letter.is_alphabetic()).count();
+    let foreign = prompt.chars().filter(|letter| letter.is_alphabetic() && *letter > '\u{24f}').count();
     if foreign * 2 > letters {
-        return Err(refusal(
-            422,
-            "invalid_language",
-            "English is the only supported language for this service.",
-        ));
+        return Err(refusal(422, "invalid_language", "English is the only supported language for this service."));
     }
     Ok(prompt)
 }
@@ -86,31 +71,21 @@ pub(super) fn frame(form: &Form, kind: &str) -> Result<(u32, u32), Answer> {
     };
     if editing {
         let image = posted_image(form)?;
-        form.text("strength")
-            .ok_or_else(|| bad("strength: is required"))?;
+        form.text("strength").ok_or_else(|| bad("strength: is required"))?;
         between(form, "strength", 0.0, 1.0)?;
         let (width, height) = sized(&image, 64, 4_096, u64::from(u32::MAX))?;
         let (_, width, height) = nearest(&SIZES, width, height).unwrap_or(("1:1", 1024, 1024));
         return Ok((width, height));
     }
-    let asked = form
-        .text("aspect_ratio")
-        .unwrap_or_else(|| "1:1".to_owned());
-    let found = SIZES
-        .iter()
-        .find(|(ratio, _, _)| *ratio == asked)
-        .map(|(_, width, height)| (*width, *height));
+    let asked = form.text("aspect_ratio").unwrap_or_else(|| "1:1".to_owned());
+    let found = SIZES.iter().find(|(ratio, _, _)| *ratio == asked).map(|(_, width, height)| (*width, *height));
     let ratios = || SIZES.map(|(ratio, _, _)| ratio).join(", ");
     found.ok_or_else(|| bad(&format!("aspect_ratio: must be one of: {}", ratios())))
 }
 
 pub(super) fn format(form: &Form) -> Result<Format, Answer> {
-    let name = form
-        .text("output_format")
-        .unwrap_or_else(|| "png".to_owned());
-    Format::named(&name)
-        .filter(|_| name != "jpg")
-        .ok_or_else(|| bad("output_format: must be one of: png, jpeg, webp"))
+    let name = form.text("output_format").unwrap_or_else(|| "png".to_owned());
+    Format::named(&name).filter(|_| name != "jpg").ok_or_else(|| bad("output_format: must be one of: png, jpeg, webp"))
 }
 
 /// The seed that is used: the one asked for, or a drawn one for 0 and for none.
@@ -129,18 +104,15 @@ pub(super) fn between(form: &Form, name: &str, least: f64, most: f64) -> Result<
     };
     match text.parse::<f64>() {
         Ok(value) if (least..=most).contains(&value) => Ok(()),
-        _ => Err(bad(&format!(
-            "{name}: must be a number between {least} and {most}"
-        ))),
+        _ => Err(bad(&format!("{name}: must be a number between {least} and {most}"))),
     }
 }
 
 pub(super) fn one_of(form: &Form, name: &str, values: &[&str]) -> Result<(), Answer> {
     match form.text(name) {
-        Some(value) if !values.contains(&value.as_str()) => Err(bad(&format!(
-            "{name}: must be one of: {}",
-            values.join(", ")
-        ))),
+        Some(value) if !values.contains(&value.as_str()) => {
+            Err(bad(&format!("{name}: must be one of: {}", values.join(", "))))
+        }
         _ => Ok(()),
     }
 }
@@ -150,41 +122,26 @@ pub(super) fn posted_image(form: &Form) -> Result<Bytes, Answer> {
 }
 
 /// The posted picture's size, within these limits.
-pub(super) fn sized(
-    image: &Bytes,
-    least_side: u32,
-    least: u64,
-    most: u64,
-) -> Result<(u32, u32), Answer> {
+pub(super) fn sized(image: &Bytes, least_side: u32, least: u64, most: u64) -> Result<(u32, u32), Answer> {
     let (width, height) = dimensions(image).ok_or_else(undecodable)?;
     if width.min(height) < least_side {
-        return Err(bad(&format!(
-            "image: width and height must be at least {least_side} pixels"
-        )));
+        return Err(bad(&format!("image: width and height must be at least {least_side} pixels")));
     }
     let pixels = u64::from(width) * u64::from(height);
     if !(least..=most).contains(&pixels) {
-        return Err(bad(&format!(
-            "image: total pixels must be between {least} and {most}"
-        )));
+        return Err(bad(&format!("image: total pixels must be between {least} and {most}")));
     }
     Ok((width, height))
 }
 
 /// `width` by `height` scaled to about `pixels`, even, never smaller than it was.
 pub(super) fn to_pixels(width: u32, height: u32, pixels: u32) -> (u32, u32) {
-    let scale = (f64::from(pixels) / (f64::from(width) * f64::from(height)))
-        .sqrt()
-        .max(1.0);
+    let scale = (f64::from(pixels) / (f64::from(width) * f64::from(height))).sqrt().max(1.0);
     let side = |side: u32| whole(f64::from(side) * scale) / 2 * 2;
     (side(width), side(height))
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "sides are far below the limits"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sides are far below the limits")]
 pub(super) fn whole(value: f64) -> u32 {
     value as u32
 }

@@ -8,9 +8,7 @@ use super::super::super::truth::{Model, on_the_wire};
 use super::super::super::visit::Visit;
 use super::super::super::wire::{Answer, PICTURE};
 use super::super::{Screening, screen};
-use super::form::{
-    STYLES, between, format, frame, one_of, posted_image, prompt, seed, sized, to_pixels,
-};
+use super::form::{STYLES, between, format, frame, one_of, posted_image, prompt, seed, sized, to_pixels};
 use super::refusal::{bad, refusal, undecodable};
 use super::{SEEDS, paid_form};
 
@@ -30,11 +28,7 @@ pub(super) struct Made {
 }
 
 pub(super) fn wanted(visit: &Visit<'_>) -> Result<Wanted, Answer> {
-    let accept = visit
-        .call
-        .header("accept")
-        .unwrap_or("image/*")
-        .to_ascii_lowercase();
+    let accept = visit.call.header("accept").unwrap_or("image/*").to_ascii_lowercase();
     if accept.contains("application/json") {
         Ok(Wanted::Json)
     } else if accept.contains("image/") || accept.contains("*/*") {
@@ -44,11 +38,7 @@ pub(super) fn wanted(visit: &Visit<'_>) -> Result<Wanted, Answer> {
     }
 }
 
-pub(super) async fn generate(
-    visit: &mut Visit<'_>,
-    key: &str,
-    kind: &str,
-) -> Result<Answer, Answer> {
+pub(super) async fn generate(visit: &mut Visit<'_>, key: &str, kind: &str) -> Result<Answer, Answer> {
     let wanted = wanted(visit)?;
     let form = paid_form(visit, key).await?;
     let model = match kind {
@@ -66,35 +56,13 @@ pub(super) async fn generate(
     one_of(&form, "style_preset", &STYLES)?;
     let seed = seed(visit, &form)?;
     let filtered = screen(&prompt) == Screening::Filtered;
-    let order = Order {
-        model,
-        prompt,
-        seed,
-        width,
-        height,
-        format,
-        blurred: filtered,
-    };
+    let order = Order { model, prompt, seed, width, height, format, blurred: filtered };
     let world = visit.world;
-    let bytes = visit
-        .work(model, cost(model), world.studio.paint(&order))
-        .await;
-    Ok(picture(
-        Made {
-            bytes,
-            format,
-            seed,
-            filtered,
-        },
-        wanted,
-    ))
+    let bytes = visit.work(model, cost(model), world.studio.paint(&order)).await;
+    Ok(picture(Made { bytes, format, seed, filtered }, wanted))
 }
 
-pub(super) async fn upscale(
-    visit: &mut Visit<'_>,
-    key: &str,
-    kind: &str,
-) -> Result<Answer, Answer> {
+pub(super) async fn upscale(visit: &mut Visit<'_>, key: &str, kind: &str) -> Result<Answer, Answer> {
     let wanted = wanted(visit)?;
     let form = paid_form(visit, key).await?;
     let model = route_model(kind)?;
@@ -105,9 +73,7 @@ pub(super) async fn upscale(
     let (width, height, seed) = if kind == "fast" {
         let (width, height) = sized(&image, 32, 1_024, 1_048_576)?;
         if width.max(height) > 1_536 {
-            return Err(bad(
-                "image: width and height must be between 32 and 1536 pixels",
-            ));
+            return Err(bad("image: width and height must be between 32 and 1536 pixels"));
         }
         (width * 4, height * 4, visit.world.draw_seed(SEEDS))
     } else {
@@ -122,41 +88,21 @@ pub(super) async fn upscale(
     };
     let world = visit.world;
     let work = world.studio.resize(&image, width, height, format);
-    let bytes = visit
-        .work(model, cost(model), work)
-        .await
-        .ok_or_else(undecodable)?;
-    Ok(picture(
-        Made {
-            bytes,
-            format,
-            seed,
-            filtered,
-        },
-        wanted,
-    ))
+    let bytes = visit.work(model, cost(model), work).await.ok_or_else(undecodable)?;
+    Ok(picture(Made { bytes, format, seed, filtered }, wanted))
 }
 
 /// A picture as bytes with its seed and finish reason in headers, or as JSON with both in the body.
 pub(super) fn picture(made: Made, wanted: Wanted) -> Answer {
-    let reason = if made.filtered {
-        "CONTENT_FILTERED"
-    } else {
-        "SUCCESS"
-    };
+    let reason = if made.filtered { "CONTENT_FILTERED" } else { "SUCCESS" };
     let media_type = made.format.media_type();
     if wanted == Wanted::Bytes {
         let answer = Answer::new(200, media_type, made.bytes);
-        return answer
-            .with("finish-reason", reason)
-            .with("seed", made.seed.to_string());
+        return answer.with("finish-reason", reason).with("seed", made.seed.to_string());
     }
     let body = json!({ "image": PICTURE, "finish_reason": reason, "seed": made.seed });
     let mut answer = Answer::json_with_pictures(200, &body, &[made.bytes]);
-    answer.headers = vec![(
-        "content-type",
-        format!("application/json; type={media_type}"),
-    )];
+    answer.headers = vec![("content-type", format!("application/json; type={media_type}"))];
     answer
 }
 
@@ -169,9 +115,7 @@ pub(super) fn sd3_model(name: &str) -> Result<&'static Model, Answer> {
     };
     on_the_wire("stability", current)
         .filter(|model| model.wire.starts_with("sd3.5-"))
-        .ok_or_else(|| {
-            bad("model: must be one of: sd3.5-large, sd3.5-large-turbo, sd3.5-medium, sd3.5-flash")
-        })
+        .ok_or_else(|| bad("model: must be one of: sd3.5-large, sd3.5-large-turbo, sd3.5-medium, sd3.5-flash"))
 }
 
 /// A model of a route of its own.

@@ -20,15 +20,8 @@ pub(super) fn proxy_page(status: u16) -> String {
 
 pub(super) fn refusal(status: u16, name: &str, message: &str) -> Answer {
     // The id of a throttled call is the literal name; every other error has one of its own.
-    let id = if status == 429 {
-        name.to_owned()
-    } else {
-        hex(&digest(&[name.as_bytes(), message.as_bytes()]))
-    };
-    Answer::json(
-        status,
-        &json!({ "id": id, "name": name, "errors": [message] }),
-    )
+    let id = if status == 429 { name.to_owned() } else { hex(&digest(&[name.as_bytes(), message.as_bytes()])) };
+    Answer::json(status, &json!({ "id": id, "name": name, "errors": [message] }))
 }
 
 pub(super) fn bad(message: &str) -> Answer {

@@ -1,7 +1,8 @@
-//! Figures of the stores on this machine: `cargo test --release --test state figures -- --ignored --nocapture`.
+//! Figures of the stores on this machine: `cargo bench --bench state`.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,9 +17,23 @@ use tollgate::state::images::StoredImages;
 use tollgate::state::sqlite::SqliteLedger;
 use tollgate::state::{Durability, Images, Ledger};
 
-use crate::images::hash;
-use crate::ledger::Sqlite;
-use crate::samples::{attempt, closing, ended, opening};
+#[expect(dead_code, reason = "shared with the state tests")]
+#[path = "../tests/state/samples.rs"]
+mod samples;
+
+use samples::{attempt, closing, ended, opening};
+
+fn main() {
+    // `cargo test --benches` asks only whether it starts.
+    if std::env::args().any(|arg| arg == "--test") {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        of_the_ledger().await;
+        of_images().await;
+    });
+}
 
 /// Time that threads of that name have run.
 fn cpu(thread: &str) -> Duration {
@@ -27,10 +42,13 @@ fn cpu(thread: &str) -> Duration {
     Duration::from_nanos(named.map(|task| nanos(&task)).sum())
 }
 
-async fn pairs(ledger: Arc<SqliteLedger>, writer: usize, until: Instant) -> u32 {
+/// Ids grow with time, as those of version 7 do.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+async fn pairs(ledger: Arc<SqliteLedger>, until: Instant) -> u32 {
     let mut pairs = 0;
     while Instant::now() < until {
-        let id = format!("gen_01941f29-7c00-7000-8000-{writer:04x}{pairs:08x}");
+        let id = format!("gen_01941f29-7c00-7000-8000-{:012x}", NEXT.fetch_add(1, Ordering::Relaxed));
         let mut opened = opening(&id, vec![attempt(0, "stability/sd3.5-medium", 35_000)]);
         opened.metadata.clear();
         ledger.open(opened).await.unwrap();
@@ -41,17 +59,16 @@ async fn pairs(ledger: Arc<SqliteLedger>, writer: usize, until: Instant) -> u32 
     pairs
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures this machine"]
 async fn of_the_ledger() {
     for durability in [Durability::Power, Durability::Process] {
         for writers in [1, 64, 512] {
-            let place = Sqlite::new(durability);
-            let ledger = Arc::new(place.sqlite());
+            let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on a disk");
+            let path = folder.path().join("tollgate.db");
+            let ledger = Arc::new(SqliteLedger::open(path, durability).expect("a ledger"));
             let (before, start) = (cpu("ledger-writer"), Instant::now());
             let mut tasks = JoinSet::new();
-            for writer in 0..writers {
-                tasks.spawn(pairs(Arc::clone(&ledger), writer, start + Duration::from_secs(3)));
+            for _ in 0..writers {
+                tasks.spawn(pairs(Arc::clone(&ledger), start + Duration::from_secs(3)));
             }
             let done: u32 = tasks.join_all().await.into_iter().sum();
             let took = start.elapsed().as_secs_f64();
@@ -63,19 +80,17 @@ async fn of_the_ledger() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures this machine"]
 async fn of_images() {
     for size in [2 << 10, 1 << 20] {
         let pictures: Vec<(String, Bytes)> = (0..200u64)
             .map(|n| {
                 let bytes: Bytes = n.to_le_bytes().repeat(size / 8).into();
-                (hash(&bytes), bytes)
+                (tollgate::domain::fingerprint::sha256_hex(&bytes), bytes)
             })
             .collect();
         for round in 0..3 {
             for durability in [Durability::Power, Durability::Process] {
-                let folder = tempfile::tempdir().unwrap();
+                let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
                 let images = StoredImages::open_with(folder.path().to_str().unwrap(), durability).unwrap();
                 let (start, cpu) = (Instant::now(), cpu_of_all());
                 for (sha, bytes) in &pictures {
@@ -84,7 +99,7 @@ async fn of_images() {
                 report(&format!("round {round}: folder, {durability:?}"), size, start, cpu);
             }
             for fsync in [true, false] {
-                let folder = tempfile::tempdir().unwrap();
+                let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
                 let store = LocalFileSystem::new_with_prefix(folder.path()).unwrap().with_fsync(fsync);
                 let (start, cpu) = (Instant::now(), cpu_of_all());
                 for (sha, bytes) in &pictures {

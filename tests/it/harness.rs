@@ -1,0 +1,147 @@
+//! A gateway and a sandbox in this process, on free ports, with a data folder of their own.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tollgate::engine::{Engine, Parts};
+use tollgate::policy::watch::Settings;
+use tollgate::policy::{Origin, Override, Process, Snapshots};
+use tollgate::sandbox::{Options, Sandbox};
+use tollgate::server::{Bounds, Plane, Server};
+use tollgate::state::{Durability, Images, images::StoredImages, limits::LocalLimits, sqlite::SqliteLedger};
+use tollgate::telemetry::{Telemetry, clock};
+use tollgate::transport::{HttpTransport, Secret};
+
+use crate::raw::{Answer, Wire};
+
+/// A prompt of the shipped policy's `photo` task.
+pub(crate) const SWORD: &str = "studio photo of sword on table, cinematic lighting";
+
+/// A running gateway with its sandbox.
+pub(crate) struct House {
+    pub(crate) api: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) policy: PathBuf,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) doors: Vec<Server>,
+    _data: tempfile::TempDir,
+}
+
+impl House {
+    /// With the shipped policy.
+    pub(crate) async fn open() -> Self {
+        Self::with(Bounds::default(), |policy| policy).await
+    }
+
+    /// With these bounds and the shipped policy, changed by `edit`.
+    pub(crate) async fn with(bounds: Bounds, edit: impl FnOnce(String) -> String) -> Self {
+        Self::keeping(bounds, edit, |images| images).await
+    }
+
+    /// Also with another image store around the folder.
+    pub(crate) async fn keeping(
+        bounds: Bounds,
+        edit: impl FnOnce(String) -> String,
+        store: impl FnOnce(Arc<dyn Images>) -> Arc<dyn Images>,
+    ) -> Self {
+        let sandbox = Sandbox::start(listener().await, Options { seed: 7, speed: 200.0 }).await.unwrap();
+        let data = tempfile::tempdir().unwrap();
+        let policy = data.path().join("policy.toml");
+        std::fs::write(&policy, edit(std::fs::read_to_string("policies/default.toml").unwrap())).unwrap();
+        let snapshots = Snapshots::load(Settings {
+            origin: Origin::of(std::slice::from_ref(&policy)),
+            env: Arc::new(Process),
+            overrides: overrides(sandbox.addr()),
+            clock: Arc::new(clock::now),
+            hook: Arc::new(()),
+        })
+        .unwrap_or_else(|found| panic!("{}", tollgate::policy::diagnostic::render(&found, false)));
+        let ledger = SqliteLedger::open(data.path().join("tollgate.db"), Durability::Process).unwrap();
+        let engine = Arc::new(Engine::new(Parts {
+            snapshots,
+            ledger: Arc::new(ledger),
+            images: store(Arc::new(StoredImages::open(&data.path().join("images").to_string_lossy()).unwrap())),
+            limits: Arc::new(LocalLimits::new()),
+            transport: Arc::new(HttpTransport::new().unwrap()),
+            telemetry: Telemetry::new(false).unwrap(),
+            keep_prompts: false,
+            dice: Some(7),
+        }));
+        let open = |listener, plane| Server::start(listener, plane, Arc::clone(&engine), bounds.clone()).unwrap();
+        let doors = vec![open(listener().await, Plane::Api), open(listener().await, Plane::Admin)];
+        let (api, admin) = (doors[0].address(), doors[1].address());
+        Self { api, admin, engine, policy, sandbox, doors, _data: data }
+    }
+
+    /// A new connection to the API.
+    pub(crate) async fn wire(&self) -> Wire {
+        Wire::connect(self.api).await
+    }
+
+    /// One `POST` of a JSON body on a connection of its own.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.wire().await.post(path, &[("content-type", "application/json")], body.to_string().as_bytes()).await
+    }
+
+    /// One `GET` of the API.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.wire().await.get(path, &[]).await
+    }
+
+    /// One `GET` of the admin plane.
+    pub(crate) async fn ops(&self, path: &str) -> Answer {
+        Wire::connect(self.admin).await.get(path, &[]).await
+    }
+
+    /// The value of a series of `/metrics`, by its whole name with labels.
+    pub(crate) async fn metric(&self, series: &str) -> Option<f64> {
+        let text = self.ops("/metrics").await.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ').map(str::to_owned));
+        line.map(|value| value.parse().unwrap())
+    }
+
+    /// Waits until a series of `/metrics` has this value.
+    pub(crate) async fn until(&self, series: &str, value: Option<f64>) {
+        let waiting = async {
+            while self.metric(series).await != value {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), waiting)
+            .await
+            .unwrap_or_else(|_| panic!("{series} is not {value:?}"));
+    }
+
+    /// Calls that the sandbox charged for.
+    pub(crate) async fn bought(&self) -> usize {
+        let calls = Wire::connect(self.sandbox.addr()).await.get("/_sandbox/calls", &[]).await.json();
+        let charged = |call: &&Value| call["billed_micro_usd"].as_i64() > Some(0);
+        calls.as_array().unwrap().iter().filter(charged).count()
+    }
+
+    /// Tells the sandbox what goes wrong.
+    pub(crate) async fn faults(&self, faults: &Value) {
+        let mut wire = Wire::connect(self.sandbox.addr()).await;
+        let answer = wire.request("PUT", "/_sandbox/faults", &[], faults.to_string().as_bytes()).await;
+        assert!(answer.status < 300, "{}", answer.text());
+    }
+}
+
+async fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+fn overrides(sandbox: SocketAddr) -> BTreeMap<String, Override> {
+    tollgate::sandbox::providers()
+        .map(|(prefix, key)| {
+            let base_url = Some(format!("http://{sandbox}/{prefix}"));
+            (prefix.to_owned(), Override { base_url, key: Secret::new(key) })
+        })
+        .collect()
+}
