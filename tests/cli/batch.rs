@@ -161,7 +161,7 @@ fn nobody_there_is_exit_four() {
 
 #[test]
 fn an_interrupt_finishes_what_is_under_way() {
-    let demo = Serving::demo("10");
+    let demo = Serving::demo("4");
     let (here, url) = (demo.folder.path().to_owned(), demo.url());
     prompts(&here, 12);
     let child =
