@@ -1,5 +1,7 @@
 //! Figures of the stores on this machine: `cargo bench --bench state`.
 
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a bench stops at the first surprise")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,7 +19,6 @@ use tollgate::state::images::StoredImages;
 use tollgate::state::sqlite::SqliteLedger;
 use tollgate::state::{Durability, Images, Ledger};
 
-#[expect(dead_code, reason = "shared with the state tests")]
 #[path = "../tests/state/samples.rs"]
 mod samples;
 
@@ -28,7 +29,8 @@ fn main() {
     if std::env::args().any(|arg| arg == "--test") {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async {
         of_the_ledger().await;
         of_images().await;

@@ -1,5 +1,7 @@
 //! The engine against the sandbox: what is bought, what is booked, what is shared.
 
+#![cfg(test)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;

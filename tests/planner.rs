@@ -1,5 +1,7 @@
 //! The planner by example: each filter with its reason, ranking, sizes, and what more budget does.
 
+#![cfg(test)]
+
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -73,7 +73,10 @@ impl Load {
     /// Every caller fires again as soon as it is answered.
     pub(crate) async fn closed(to: SocketAddr, shot: &Shot, callers: usize, span: Duration) -> Done {
         let end = Instant::now() + span;
-        Self::together((0..callers).map(|_| caller(to, shot.clone(), move |_| (Instant::now() < end).then(Instant::now)))).await
+        Self::together(
+            (0..callers).map(|_| caller(to, shot.clone(), move |_| (Instant::now() < end).then(Instant::now))),
+        )
+        .await
     }
 
     /// `rate` requests a second fall due, whether or not earlier ones are answered.

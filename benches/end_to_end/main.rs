@@ -4,6 +4,15 @@
 //! with planning, limits, ledger, image store and metrics on, and this load generator. CPU is read from the kernel's
 //! account of each process; latency is taken from the moment at which a request was due.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a bench stops at the first surprise"
+)]
+
 mod load;
 mod stage;
 
@@ -27,7 +36,10 @@ fn main() {
 
 async fn run(span: Duration) {
     let stage = Stage::open().await;
-    println!("CPU per request, {CALLERS} callers, {} s each (user + system, all of the peer's processes)\n", span.as_secs());
+    println!(
+        "CPU per request, {CALLERS} callers, {} s each (user + system, all of the peer's processes)\n",
+        span.as_secs()
+    );
     println!("{:<44} {:>10} {:>9} {:>7} {:>8}", "", "CPU µs", "req/s", "ratio", "target");
     for (size, direct, generate) in [
         ("2 KiB image", stage.small_direct(), stage.small_generate()),

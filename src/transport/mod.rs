@@ -43,7 +43,8 @@ pub trait Transport: Send + Sync {
     /// have charged: `No` only when the request certainly did not reach it or does not buy ([`Stage::buys`]).
     ///
     /// [`Stage::buys`]: crate::provider::Stage::buys
-    fn send<'a>(&'a self, endpoint: &'a Endpoint, call: &'a Call, deadline: Instant) -> Boxed<'a, Result<Reply, Fault>>;
+    fn send<'a>(&'a self, endpoint: &'a Endpoint, call: &'a Call, deadline: Instant)
+    -> Boxed<'a, Result<Reply, Fault>>;
 }
 
 /// Makes ring the process's TLS provider, once; every client of this process is built after it.

@@ -30,7 +30,7 @@ fn policy(price: &str) -> String {
 
 /// What a policy of that price is called.
 fn digest(price: &str) -> Arc<str> {
-    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let today = crate::telemetry::clock::now().to_zoned(TimeZone::UTC).date();
     let files = [("x.toml".to_owned(), policy(price))];
     crate::policy::compile(&files, &Process, &Overrides::new(), today).unwrap().digest
 }
@@ -47,7 +47,7 @@ impl Scene {
             origin: Origin::Paths(vec![path.to_owned()]),
             env: Arc::new(Process),
             overrides: Overrides::new(),
-            clock: Arc::new(Timestamp::now),
+            clock: Arc::new(crate::telemetry::clock::now),
             hook: Arc::new(Ear(sender)),
         };
         Self { snapshots: Snapshots::load(settings).unwrap(), reports }
@@ -260,7 +260,7 @@ fn a_bad_policy_is_no_start() {
         origin: Origin::Paths(vec![file]),
         env: Arc::new(Process),
         overrides: Overrides::new(),
-        clock: Arc::new(Timestamp::now),
+        clock: Arc::new(crate::telemetry::clock::now),
         hook: Arc::new(()),
     };
     assert_eq!(Snapshots::load(settings).unwrap_err().len(), 1);

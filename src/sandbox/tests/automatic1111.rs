@@ -32,7 +32,6 @@ async fn forge_answers_info_in_a_string() {
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "a table of refusals, a row each")]
 async fn the_forks_refuse_in_their_own_ways() {
     let bed = Bed::new().await;
     let post = |prefix: &str, route: &str, body: Value| bed.post(&format!("/{prefix}/sdapi/v1/{route}"), &body);

@@ -77,7 +77,6 @@ async fn the_three_versions_have_their_own_models() {
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "a table of refusals, a row each")]
 async fn every_refusal_has_its_status_and_no_price() {
     let bed = Bed::new().await;
     let nobody = |path: &str| bed.post(path, &json!({ "image_request": { "prompt": "x" } }));

@@ -54,7 +54,6 @@ async fn formats_and_streams() {
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "a table of refusals, a row each")]
 async fn every_refusal_has_its_code_and_no_price() {
     let bed = Bed::new().await;
     let with = |extra: Value| {

@@ -46,7 +46,6 @@ async fn core_is_larger_and_old_names_are_rerouted() {
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "a table of refusals, a row each")]
 async fn every_refusal_has_its_words_and_no_price() {
     let bed = Bed::new().await;
     let broke = bed.request(Method::POST, SD3).bearer_auth("sk-broke").multipart(form(&[("prompt", "x")]));

@@ -26,7 +26,7 @@ pub(super) const MODELS: &[Model] = &[
     row("stability/core", "core", Flat(30_000), 3_600, 0.25, Generate([0.69, 0.25, 0.24, 0.46, 0.38, 0.60])),
     row("stability/ultra", "ultra", Flat(80_000), 9_500, 0.25, Generate([0.82, 0.45, 0.45, 0.66, 0.52, 0.78])),
     row("stability/upscale-fast", "fast", Flat(20_000), 1_100, 0.20, Refine(0.93)),
-    row("stability/upscale-conservative", "conservative", Flat(400_000), 9_000, 0.25, Refine(0.97)),
+    row("stability/upscale-conservative", "conservative", Flat(400_000), 5_000, 0.25, Refine(0.97)),
     row("stability/upscale-creative", "creative", Flat(600_000), 45_000, 0.30, Refine(0.96)),
 
     row("google/gemini-nano-banana-2.1", "gemini-nano-banana-2.1", NANO, 8_500, 0.30, Generate([0.84, 0.74, 0.66, 0.78, 0.70, 0.80])),
@@ -42,7 +42,7 @@ pub(super) const MODELS: &[Model] = &[
     row("ideogram/v2-turbo", "V_2_TURBO", Flat(50_000), 6_000, 0.30, Generate([0.67, 0.63, 0.46, 0.53, 0.51, 0.56])),
     row("ideogram/v2a", "V_2A", Flat(40_000), 5_500, 0.30, Generate([0.68, 0.62, 0.46, 0.53, 0.52, 0.58])),
     row("ideogram/v2a-turbo", "V_2A_TURBO", Flat(25_000), 3_800, 0.30, Generate([0.62, 0.56, 0.40, 0.47, 0.46, 0.52])),
-    row("ideogram/v3-flash", "FLASH", Flat(30_000), 4_000, 0.30, Generate([0.69, 0.68, 0.50, 0.55, 0.56, 0.58])),
+    row("ideogram/v3-flash", "FLASH", Flat(30_000), 2_000, 0.30, Generate([0.69, 0.68, 0.50, 0.55, 0.56, 0.58])),
     row("ideogram/v3-turbo", "TURBO", Flat(30_000), 5_500, 0.30, Generate([0.74, 0.74, 0.56, 0.62, 0.62, 0.65])),
     row("ideogram/v3", "DEFAULT", Flat(60_000), 9_000, 0.30, Generate([0.79, 0.80, 0.64, 0.68, 0.68, 0.71])),
     row("ideogram/v3-quality", "QUALITY", Flat(90_000), 14_000, 0.30, Generate([0.82, 0.84, 0.69, 0.72, 0.72, 0.75])),
