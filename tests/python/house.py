@@ -40,26 +40,28 @@ class House:
         except BaseException:
             self.process.kill()
             self.process.wait()
+            self.messages.close()
             raise
         return self
 
     def __exit__(self, kind, _error, _trace):
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            code = self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise AssertionError(f"it did not stop when asked:\n{self.said()}") from None
-        if kind is None and code != 0:
-            raise AssertionError(f"it ended with {code}:\n{self.said()}")
-        if kind is not None:
-            print(self.said())
+        with self.messages:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                code = self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError(f"it did not stop when asked:\n{self.said()}") from None
+            if kind is None and code != 0:
+                raise AssertionError(f"it ended with {code}:\n{self.said()}")
+            if kind is not None:
+                print(self.said())
 
     def said(self):
         """The last messages of the process."""
         self.messages.seek(0)
-        return "".join(self.messages.readlines()[-40:])
+        return "".join(self.messages.readlines()[-20:])
 
     def bill(self):
         """What the providers charged: one entry for each call that reached them."""

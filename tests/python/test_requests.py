@@ -53,12 +53,15 @@ PROMPTS = [
     "a small harbour seen through a porthole",
 ]
 
+# Every fault strikes before the work is done and billed. Ideogram is well.
 BAD_DAY = [
-    {"provider": "stability", "status": 503, "ratio": 0.3},
+    {"provider": "openai", "status": 429, "ratio": 0.3},
+    {"provider": "openai", "status": 503, "ratio": 0.3},
+    {"provider": "openai", "status": 500, "ratio": 0.1},
     {"provider": "stability", "status": 429, "ratio": 0.3},
-    {"provider": "ideogram", "status": 500, "ratio": 0.2},
-    {"provider": "google", "status": 503, "ratio": 0.2},
-    {"provider": "openai", "status": 500, "ratio": 0.2},
+    {"provider": "stability", "status": 503, "ratio": 0.3},
+    {"provider": "google", "status": 429, "ratio": 0.1},
+    {"provider": "google", "status": 500, "ratio": 0.15},
 ]
 
 
@@ -81,11 +84,12 @@ class BadDay(unittest.TestCase):
         for prompt, answer in zip(PROMPTS, answers, strict=True):
             (image,) = answer["images"]
             self.assertEqual(png.size(base64.b64decode(image["b64_json"])), (512, 512), prompt)
-            self.assertEqual(answer["cost"]["state"], "settled", prompt)
+            for attempt in answer["cost"]["attempts"]:
+                self.assertTrue(attempt["usd"] == 0 or attempt["billed"] == "yes", attempt)
         self.assertEqual(len({answer["images"][0]["sha256"] for answer in answers}), len(PROMPTS), "each has its own")
         failed = [line["status"] for line in bill if line["status"] >= 400]
-        self.assertGreater(failed.count(503), 0, "the day was bad")
-        self.assertGreater(failed.count(429), 0, "the day was bad")
+        self.assertIn(429, failed, "the day was bad")
+        self.assertTrue({500, 503} & set(failed), "the day was bad")
         told = sum(micro_usd(answer["cost"]["usd"]) for answer in answers)
         self.assertEqual(told, sum(line["billed_micro_usd"] for line in bill), "what was told is what was charged")
         self.assertGreater(told, 0)
