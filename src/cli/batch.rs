@@ -23,6 +23,7 @@ use super::ask;
 use super::client::Gateway;
 use super::console::Console;
 use super::exit::{Exit, Failure};
+use super::serve::Signals;
 use super::wire;
 use lines::Line;
 use manifest::{Manifest, Record, Status};
@@ -48,6 +49,7 @@ struct Batch<'a> {
 }
 
 pub(crate) async fn run(args: BatchArgs, console: Console) -> Result<Exit, Failure> {
+    let mut signals = Signals::listen()?;
     let gateway = Gateway::new(&args.gateway)?;
     let name = args.file.display().to_string();
     let lines = lines::parse(&ask::read(&args.file)?, &name, &args.ask)?;
@@ -65,7 +67,7 @@ pub(crate) async fn run(args: BatchArgs, console: Console) -> Result<Exit, Failu
         stop: Notify::new(),
     };
     let mut ends = Ends { doubtful: !sorted.doubtful.is_empty(), ..Ends::default() };
-    let ran = batch.run(sorted.todo, usize::from(args.concurrency), &mut ends).await;
+    let ran = batch.run(sorted.todo, usize::from(args.concurrency), &mut signals, &mut ends).await;
     batch.progress.finish();
     let totals = Totals::of(&batch.manifest.borrow(), lines.iter().map(|line| line.key.as_str()));
     if console.json {
@@ -79,7 +81,13 @@ pub(crate) async fn run(args: BatchArgs, console: Console) -> Result<Exit, Failu
 
 impl Batch<'_> {
     /// Sends every line, `concurrency` at a time, until all have ended or the batch must stop.
-    async fn run(&self, todo: Vec<Job<'_>>, concurrency: usize, ends: &mut Ends) -> Result<(), Failure> {
+    async fn run(
+        &self,
+        todo: Vec<Job<'_>>,
+        concurrency: usize,
+        signals: &mut Signals,
+        ends: &mut Ends,
+    ) -> Result<(), Failure> {
         let mut todo = todo.into_iter();
         let mut running = FuturesUnordered::new();
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
@@ -94,7 +102,7 @@ impl Batch<'_> {
             tokio::select! {
                 Some((line, ended)) = running.next() => self.note(line, ended?, ends),
                 _ = ticks.tick() => self.progress.tick(),
-                _ = tokio::signal::ctrl_c() => {
+                _ = signals.next() => {
                     ends.interrupted = true;
                     if self.stopping.get() {
                         return Ok(());

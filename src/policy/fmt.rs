@@ -38,7 +38,7 @@ const RULE: &[&str] = &[
     "review_cost_usd",
 ];
 const TASK: &[&str] = &["about", "quoted_text", "words"];
-const PROVIDER: &[&str] = &["dialect", "base_url", "key", "off", "local", "limits", "options"];
+const PROVIDER: &[&str] = &["dialect", "base_url", "key", "off", "local", "only_on_prem", "limits", "options"];
 const LIMIT: &[&str] = &["name", "units", "unit", "per", "burst"];
 const MODEL: &[&str] = &[
     "remote",

@@ -64,6 +64,40 @@ fn a_rerun_after_a_kill_buys_nothing_twice() {
 }
 
 #[test]
+fn a_gateway_that_dies_leaves_doubt_and_no_second_purchase() {
+    let world = Serving::demo("10");
+    let place = folder();
+    let here = place.path().to_owned();
+    prompts(&here, 12);
+    let gateway = Serving::gateway(place, world.sandbox.unwrap(), "127.0.0.1:0");
+    let (api, url) = (gateway.api.to_string(), gateway.url());
+    let child =
+        tollgate(&here).args(arguments(&url, &[])).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("lines under way", || count(&here, "succeeded") >= 1 && count(&here, "sent") >= 5);
+    let place = gateway.killed();
+    let gateway = Serving::gateway(place, world.sandbox.unwrap(), &api);
+    let ran: super::support::Ran = child.wait_with_output().unwrap().into();
+    let (done, doubtful) = (count(&here, "succeeded"), count(&here, "ambiguous"));
+    assert_eq!(done + doubtful, 12, "{ran:?}");
+    assert_eq!(ran.code, if doubtful > 0 { 5 } else { 0 }, "{ran:?}");
+    let again = run(&here, &arguments(&url, &[]));
+    assert_eq!(again.code, ran.code, "{again:?}");
+    assert_eq!(pictures(&here), done);
+    let bill = world.bill().len();
+    assert!((done..=12).contains(&bill), "{done} pictures, {doubtful} in doubt, {bill} on the bill");
+    if doubtful > 0 {
+        let sum = doubtful as f64 * 0.035;
+        assert!(
+            again.out.contains(&format!("ambiguous ${sum:.3}")) || again.out.contains(&format!("ambiguous ${sum:.2}")),
+            "{again:?}"
+        );
+        let rebought = run(&here, &arguments(&url, &["--rebuy"]));
+        assert_eq!((rebought.code, pictures(&here)), (5, 12), "what was in doubt stays so: {rebought:?}");
+    }
+    drop(gateway);
+}
+
+#[test]
 fn a_lost_file_is_fetched_and_a_copy_of_the_batch_is_replayed() {
     let demo = Serving::demo("200");
     let (here, url) = (demo.folder.path().to_owned(), demo.url());
@@ -127,7 +161,7 @@ fn nobody_there_is_exit_four() {
 
 #[test]
 fn an_interrupt_finishes_what_is_under_way() {
-    let demo = Serving::demo("10");
+    let demo = Serving::demo("4");
     let (here, url) = (demo.folder.path().to_owned(), demo.url());
     prompts(&here, 12);
     let child =

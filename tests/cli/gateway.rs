@@ -32,10 +32,14 @@ fn a_demo_makes_explains_and_accounts() {
     assert_eq!(explained.code, 0);
     assert!(explained.out.starts_with("task concept") && explained.out.contains("\n→  "), "{}", explained.out);
 
-    let billed: i64 = demo.bill().iter().map(|call| call["billed_micro_usd"].as_i64().unwrap()).sum();
+    let billed: f64 = demo.bill().iter().map(|call| call["billed_micro_usd"].as_f64().unwrap()).sum();
     let spend = run(here, &["--json", "ledger", "spend", "--by", "model", "--since", "1h"]).json();
-    let settled = |row: &serde_json::Value| (row["settled_usd"].as_f64().unwrap() * 1e6).round() as i64;
-    assert_eq!(spend["rows"].as_array().unwrap().iter().map(settled).sum::<i64>(), billed, "{spend}");
+    let settled = |row: &serde_json::Value| (row["settled_usd"].as_f64().unwrap() * 1e6).round();
+    assert_eq!(
+        spend["rows"].as_array().unwrap().iter().map(settled).sum::<f64>().to_string(),
+        billed.to_string(),
+        "{spend}"
+    );
     let shown = run(here, &["ledger", "show", answer["id"].as_str().unwrap()]);
     assert!(shown.out.contains("succeeded") && shown.out.contains("image     /images/"), "{}", shown.out);
     let table = run(here, &["ledger", "spend", "--by", "task"]);

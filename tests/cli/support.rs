@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Longer than anything here takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A fresh folder for a test.
 pub(crate) fn folder() -> tempfile::TempDir {
@@ -80,6 +80,23 @@ impl Serving {
         let mut command = tollgate(folder.path());
         command.args(["demo", "--listen", any, "--admin", any, "--sandbox", any, "--speed", speed, "--data", "data"]);
         Self::start(command, folder, 3)
+    }
+
+    /// A gateway at these addresses whose Stability is the sandbox at `sandbox`; its books are `data` in `folder`.
+    pub(crate) fn gateway(folder: tempfile::TempDir, sandbox: SocketAddr, api: &str) -> Self {
+        let (prefix, key) = tollgate::sandbox::providers().find(|(prefix, _)| *prefix == "stability").unwrap();
+        let mut command = tollgate(folder.path());
+        command.env("TOLLGATE_PROVIDERS__STABILITY__BASE_URL", format!("http://{sandbox}/{prefix}"));
+        command.env("TOLLGATE_PROVIDERS__STABILITY__KEY", key);
+        command.args(["serve", "--listen", api, "--admin", "127.0.0.1:0"]);
+        Self::start(command, folder, 2)
+    }
+
+    /// Dies at once, as in a power cut; its folder stays.
+    pub(crate) fn killed(mut self) -> tempfile::TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::mem::replace(&mut self.folder, folder())
     }
 
     /// Starts and waits for this many `listening` lines.

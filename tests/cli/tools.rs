@@ -105,7 +105,9 @@ fn a_key_is_shown_once_with_its_row() {
     let folder = shop();
     let ran = run(folder.path(), &["key", "new", "design-team"]);
     let (key, row) = ran.out.split_once("\n\n").unwrap();
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| {
+        bytes.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).map(char::from).collect::<String>()
+    };
     let sha256 = hex(&Sha256::digest(key));
     assert!(key.len() == 67 && key.starts_with("tg_"), "{key}");
     assert_eq!(row, format!("[[key]]\nname = \"design-team\"\nsha256 = \"{sha256}\"\n"));
@@ -199,7 +201,7 @@ fn serve_refuses_what_would_be_unsafe_or_useless() {
     ] {
         let ran: super::support::Ran =
             tollgate(folder.path()).envs(variables.iter().copied()).args(arguments).output().unwrap().into();
-        seen.push_str(&format!("$ tollgate {}\n{}\n", arguments.join(" "), ran.seen()));
+        seen.extend(["$ tollgate ", &arguments.join(" "), "\n", &ran.seen(), "\n"]);
     }
     insta::assert_snapshot!("refusals", seen);
 }

@@ -70,6 +70,7 @@ pub(crate) struct ExplainArgs {
     pub(crate) ask: AskFlags,
     #[arg(
         long,
+        help_heading = "Gateway",
         value_name = "URL",
         help = "Ask the gateway at this address [default: http://127.0.0.1:8080, if it answers]",
         env = "TOLLGATE_URL",
@@ -77,12 +78,13 @@ pub(crate) struct ExplainArgs {
     )]
     pub(crate) url: Option<String>,
     /// API key, when the gateway wants one
-    #[arg(long, value_name = "KEY", env = "TOLLGATE_KEY", hide_env_values = true)]
+    #[arg(long, help_heading = "Gateway", value_name = "KEY", env = "TOLLGATE_KEY", hide_env_values = true)]
     pub(crate) key: Option<String>,
 }
 
 /// Which gateway, and as whom.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Gateway")]
 pub(crate) struct GatewayArgs {
     /// Address of the gateway
     #[arg(
