@@ -1,4 +1,5 @@
 //! How long planning takes, all reasons included. Run: `cargo bench --bench plan`.
+#![expect(clippy::expect_used, reason = "a market that cannot be made up stops the bench")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;

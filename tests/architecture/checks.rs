@@ -117,13 +117,13 @@ fn an_empty_name_is_found() {
 
 #[test]
 fn literals_and_comments_are_not_code() {
-    let text = r###"
+    let text = r##"
         // use crate::engine; "a
         /* crate::engine /* nested */ crate::server " */
         let a = "crate::engine \" // not a comment"; let b = 'x'; let c = '"'; let d = '\''; let e = b'"';
         let f = r#"crate::engine " "#; let g: &'static str = br"\"; let h = "Größe";
         crate::server::end();
-    "###;
+    "##;
     let source = Source::new("src/domain/a.rs", text);
     assert_eq!(source.code.len(), text.len(), "every place stays where it was");
     assert_eq!(found(order, "src/domain/a.rs", text), [6]);

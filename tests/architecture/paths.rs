@@ -3,7 +3,7 @@
 //! Why it exists: a rule about imports must see `use std::{fs, net}` as it sees `std::fs::read`. What it refuses to
 //! know: which name resolves to what.
 
-use std::iter::Peekable;
+use std::iter::{self, Peekable};
 use std::vec::IntoIter;
 
 use super::source::words;
@@ -114,7 +114,7 @@ fn tree(tokens: &mut Tokens, stem: &[String], found: &mut Vec<Named>) {
 fn tokens(code: &str) -> Vec<(usize, Token)> {
     let mut tokens = Vec::new();
     let mut from = 0;
-    for word in words(code).chain([code.len()..code.len()]) {
+    for word in words(code).chain(iter::once(code.len()..code.len())) {
         while let Some(mark) = code[from..word.start].chars().next() {
             let colons = code[from..word.start].starts_with("::");
             if !mark.is_whitespace() {

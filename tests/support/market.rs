@@ -145,7 +145,7 @@ pub(crate) fn request(side: u32, floor: f64) -> GenerationRequest {
         floor: Term { value: floor, source: Source::Policy(place(5)) },
         tier: None,
         max_cost: None,
-        deadline: Term { value: Duration::from_secs(60), source: Source::Policy(place(6)) },
+        deadline: Term { value: Duration::from_mins(1), source: Source::Policy(place(6)) },
         only: None,
         never: None,
         drop_negative_prompt: false,
