@@ -10,6 +10,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::unused_self,
     reason = "a bench stops at the first surprise"
 )]
 
@@ -78,13 +79,13 @@ async fn cpu(peer: &Peer, shot: &Shot, span: Duration) -> Cost {
     Load::closed(peer.address, shot, CALLERS, span / 4).await;
     let before = peer.cpu();
     let done = Load::closed(peer.address, shot, CALLERS, span).await;
-    let used = peer.cpu() - before;
+    let used = peer.cpu().saturating_sub(before);
     assert!(done.failed == 0, "{} of {} requests failed: {}", done.failed, done.count, done.sample);
     Cost { micros: used.as_secs_f64() * 1e6 / done.count as f64, rate: done.count as f64 / span.as_secs_f64() }
 }
 
 async fn memory(stage: &Stage) {
-    let peer = stage.fresh().await;
+    let peer = stage.fresh();
     let idle = peer.peak_memory();
     let shot = stage.large_generate();
     let done = Load::closed(peer.address, &shot, CALLERS, Duration::from_secs(4)).await;

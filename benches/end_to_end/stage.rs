@@ -87,7 +87,7 @@ impl Stage {
     }
 
     /// Another gateway, for a peak of its own.
-    pub(crate) async fn fresh(&self) -> Peer {
+    pub(crate) fn fresh(&self) -> Peer {
         gateway(&self.folder, "process", self.sandbox.address)
     }
 

@@ -72,10 +72,10 @@ impl Wire {
     pub(crate) async fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut text = format!("{method} {path} HTTP/1.1\r\nhost: gateway.test\r\n");
         for (name, value) in headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            text.extend([name, ": ", value, "\r\n"]);
         }
         if method != "GET" && method != "HEAD" {
-            text.push_str(&format!("content-length: {}\r\n", body.len()));
+            text.extend(["content-length: ", &body.len().to_string(), "\r\n"]);
         }
         text.push_str("\r\n");
         let bytes = [text.as_bytes(), body].concat();
