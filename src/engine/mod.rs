@@ -49,7 +49,7 @@ use crate::transport::Transport;
 use admit::{authenticate, normalise};
 use conclude::{blank_receipt, fill, joined};
 use execute::Run;
-use tasks::Tasks;
+use tasks::{Purchase, Tasks};
 use world::World;
 
 pub use served::{Expected, How, Inbound, Served, ServedImage, Timings};
@@ -106,7 +106,7 @@ struct Order {
 enum Way {
     Replay(Box<Served>),
     Follow(Landing<Landed>),
-    Lead(Landing<Landed>),
+    Lead(Purchase<Landed>),
 }
 
 impl Engine {
@@ -145,8 +145,8 @@ impl Engine {
                 let landed = flight.landed().await.unwrap_or(Err(Refusal::Internal));
                 self.reported(landed.map(joined), receipt, arrived)
             }
-            // The flight's own task writes the receipt: it ends even when this caller has gone.
-            Way::Lead(flight) => flight.landed().await.unwrap_or(Err(Refusal::Internal)),
+            // The purchase writes its receipt itself: it ends even when this caller has gone.
+            Way::Lead(purchase) => purchase.await,
         }
     }
 
@@ -198,16 +198,15 @@ impl Engine {
         Ok(Way::Lead(self.launch(lead, order)))
     }
 
-    /// Begins the purchase on a task of its own: a caller that hangs up strands nobody.
-    fn launch(self: &Arc<Self>, lead: Lead<Landed>, order: Order) -> Landing<Landed> {
+    /// Begins the purchase: a caller that hangs up strands nobody, since it then goes on by itself.
+    fn launch(self: &Arc<Self>, lead: Lead<Landed>, order: Order) -> Purchase<Landed> {
         self.telemetry.flight("leader");
-        let landing = lead.landing();
         let engine = Arc::clone(self);
-        self.tasks.spawn(async move {
+        self.tasks.begin(async move {
             let landed = engine.generate(order).await;
-            lead.land(landed);
-        });
-        landing
+            lead.land(landed.clone());
+            landed
+        })
     }
 
     /// The rooms that cost money.

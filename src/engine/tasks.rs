@@ -1,9 +1,13 @@
 //! Tasks that outlive their caller, so that shutdown can wait for them.
 //!
-//! Why it exists: a paid call belongs to the engine, not to a connection. What it refuses to know: what a task does.
+//! Why it exists: a paid call belongs to the engine, not to a connection. It is driven by the caller's own task while
+//! that one waits, which saves a task and a wake-up, and goes on as a task of its own when the caller leaves. What it
+//! refuses to know: what a task does.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use tokio::sync::watch;
 
@@ -37,6 +41,11 @@ impl Tasks {
         });
     }
 
+    /// Begins work that its caller drives, and that is spawned when the caller drops it unfinished.
+    pub fn begin<T: 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Purchase<T> {
+        Purchase { work: Some(Box::pin(work)), tasks: self.clone() }
+    }
+
     /// Tasks under way.
     pub fn running(&self) -> usize {
         *self.0.borrow()
@@ -47,5 +56,33 @@ impl Tasks {
         let mut running = self.0.subscribe();
         // The sender lives in `self`, so waiting ends only when the count is zero.
         let _ = running.wait_for(|running| *running == 0).await;
+    }
+}
+
+/// Work that ends whether or not someone waits for it.
+pub struct Purchase<T: 'static> {
+    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    tasks: Tasks,
+}
+
+impl<T> Future for Purchase<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let Some(work) = &mut self.work else { return Poll::Pending };
+        let done = work.as_mut().poll(context);
+        if done.is_ready() {
+            self.work = None;
+        }
+        done
+    }
+}
+
+impl<T> Drop for Purchase<T> {
+    fn drop(&mut self) {
+        // Without a runtime the process is ending: what the work holds goes to the books as doubt.
+        if let (Some(work), Ok(_)) = (self.work.take(), tokio::runtime::Handle::try_current()) {
+            self.tasks.spawn(async move { drop(work.await) });
+        }
     }
 }

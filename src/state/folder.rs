@@ -2,9 +2,12 @@
 //!
 //! Why it exists: the usual store is a folder, where one hop to a blocking thread that looks, writes, flushes and renames
 //! is all that is needed. `object_store`'s local store takes a hop for each step and a quarter to a third more CPU, which
-//! at a megabyte is as much as parsing the reply. What it refuses to know: hashes. A picture appears under its name whole
-//! or not at all: it is written beside it and renamed. A kill in between leaves a file whose name begins with a dot,
-//! which nothing reads.
+//! at a megabyte is as much as parsing the reply. What it refuses to know: hashes.
+//!
+//! With [`Durability::Power`] a picture is written beside its name, flushed and renamed, so that it appears whole or not
+//! at all; a kill in between leaves a file whose name begins with a dot, which nothing reads. With
+//! [`Durability::Process`] it is written under its name at once: only a kill within that write leaves it short, and a
+//! short one is neither served (its hash is wrong) nor kept (the next put replaces it).
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -15,6 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::Durability;
+
+/// The largest picture that is written without a hop: it fits a few pages of the cache.
+const INLINE: usize = 64 * 1024;
 
 /// A folder of pictures.
 #[derive(Clone, Debug)]
@@ -34,8 +40,13 @@ impl Folder {
     /// Writes `bytes` at `place` (`ab/abcd.png`) unless a file of that length is there. One that is shorter is what a
     /// power cut left, and is replaced.
     pub(super) async fn put(&self, place: String, bytes: Bytes) -> io::Result<()> {
+        let path = self.root.join(place);
+        // A small write to the page cache costs less than a hop to another thread.
+        if self.durability == Durability::Process && bytes.len() <= INLINE {
+            return self.write(&path, &bytes);
+        }
         let folder = self.clone();
-        blocking(move || folder.write(&folder.root.join(place), &bytes)).await
+        blocking(move || folder.write(&path, &bytes)).await
     }
 
     /// The bytes at `place`, if any.
@@ -50,6 +61,11 @@ impl Folder {
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        if self.durability == Durability::Process
+            && let Ok(mut file) = File::create_new(path)
+        {
+            return file.write_all(bytes);
+        }
         if fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == bytes.len() as u64) {
             return Ok(());
         }
