@@ -63,12 +63,13 @@ impl House {
         let admin = bind(settings.server.admin, "admin plane", "--admin").await?;
         let ledger = ledger(&settings)?;
         let notes = notes(&settings, &snapshot, ledger.recovered());
+        let transport = HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?;
         let engine = Arc::new(Engine::new(Parts {
             snapshots: Arc::clone(&snapshots),
             ledger: Arc::new(ledger),
             images: Arc::new(images(&settings)?),
             limits: Arc::new(LocalLimits::new()),
-            transport: Arc::new(HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?),
+            transport: Arc::new(transport.counted_by(Arc::clone(&telemetry))),
             telemetry,
             keep_prompts: settings.log.prompts,
             dice: None,

@@ -17,7 +17,7 @@ use crate::domain::image::Size;
 use crate::domain::ledger::Basis;
 use crate::domain::money::Money;
 use crate::domain::quote::{Quote, quote, seconds};
-use crate::provider::{Adapter, Call, Op, Pending, Progress, RawImage, Reply, Stage, Step, Usage, adapter};
+use crate::provider::{Adapter, Call, Op, Pending, Progress, RawImage, Step, Usage, adapter};
 use crate::state::{Draw, Permit};
 use crate::transport::Endpoint;
 
@@ -265,8 +265,7 @@ impl Conversation<'_> {
     async fn hold(mut self, first: Call) -> Result<(Vec<RawImage>, Usage), Fault> {
         let mut call = first;
         loop {
-            let reply = self.send(&call).await?;
-            let progress = self.dialect.decode(&self.step, self.model, &call, &reply)?;
+            let progress = self.ask(&call).await?;
             self.bought |= call.stage.buys();
             match progress {
                 Progress::Done(images, usage) => return Ok((images, usage)),
@@ -296,47 +295,41 @@ impl Conversation<'_> {
 
     /// Downloads a bought picture; what is lost on the way was still paid for.
     async fn fetch(&self, pending: Pending) -> Result<RawImage, Fault> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let reply = self.send(&pending.call).await?;
-            match self.dialect.decode(&self.step, self.model, &pending.call, &reply) {
-                Ok(Progress::Done(images, _)) => {
-                    let image = images.into_iter().next();
-                    let lost = || Fault::new(Class::Garbled, Blame::Provider, Billed::Yes, "the download is empty");
-                    return image.map(|image| RawImage { seed: pending.seed.or(image.seed), ..image }).ok_or_else(lost);
-                }
-                Err(fault) if fault.class == Class::Unavailable && tries < FREE_TRIES => {
-                    sleep(FREE_PAUSE.saturating_mul(1 << tries)).await;
-                }
-                Err(fault) => return Err(Fault { billed: Billed::Yes, ..fault }),
-                Ok(_) => {
-                    let detail = "the download is not a picture";
-                    return Err(Fault::new(Class::Garbled, Blame::Provider, Billed::Yes, detail));
-                }
+        let lost = |detail: &str| Fault::new(Class::Garbled, Blame::Provider, Billed::Yes, detail);
+        match self.ask(&pending.call).await {
+            Ok(Progress::Done(images, _)) => {
+                let image = images.into_iter().next().ok_or_else(|| lost("the download is empty"))?;
+                Ok(RawImage { seed: pending.seed.or(image.seed), ..image })
             }
+            Ok(_) => Err(lost("the download is not a picture")),
+            Err(fault) => Err(Fault { billed: Billed::Yes, ..fault }),
         }
     }
 
-    /// Sends one call; a call that does not buy is repeated a few times.
-    async fn send(&self, call: &Call) -> Result<Reply, Fault> {
+    /// Sends one call and reads its answer. A call that does not buy is repeated while its failure may pass.
+    async fn ask(&self, call: &Call) -> Result<Progress, Fault> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let fault = match self.run.engine.transport.send(self.endpoint, call, self.deadline).await {
-                Ok(reply) => return Ok(reply),
+            let sent = self.run.engine.transport.send(self.endpoint, call, self.deadline).await;
+            let reply = sent.and_then(|reply| self.dialect.decode(&self.step, self.model, call, &reply));
+            let fault = match reply {
+                Ok(progress) => return Ok(progress),
                 Err(fault) => fault,
             };
-            let free = !call.stage.buys() && fault.class == Class::Unavailable;
-            let pause = FREE_PAUSE.saturating_mul(1 << tries);
-            if !free || tries >= FREE_TRIES || Instant::now() + pause >= self.deadline {
-                return Err(if call.stage == Stage::Submit { fault } else { self.doubt(fault) });
+            let passes = matches!(fault.class, Class::Throttle | Class::Unavailable);
+            let pause = fault.retry_after.unwrap_or(FREE_PAUSE.saturating_mul(1 << tries));
+            if call.stage.buys() {
+                return Err(fault);
+            }
+            if !passes || tries >= FREE_TRIES || Instant::now() + pause >= self.deadline {
+                return Err(if passes || fault.class == Class::TimeOut { self.doubt(fault) } else { fault });
             }
             sleep(pause).await;
         }
     }
 
-    /// A fault after the buying call was answered leaves the money in doubt.
+    /// A failure of the way, after the buying call was answered, leaves the money in doubt.
     fn doubt(&self, fault: Fault) -> Fault {
         if self.bought { Fault { billed: Billed::Unknown, ..fault } } else { fault }
     }

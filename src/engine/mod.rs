@@ -42,7 +42,7 @@ use crate::domain::request::GenerationRequest;
 use crate::domain::rule::Share;
 use crate::policy::{Snapshot, Snapshots};
 use crate::state::flights::{Flights, Joined, Landing, Lead};
-use crate::state::{Images, Ledger, Limits};
+use crate::state::{AmbiguousSum, Images, Ledger, LedgerFault, Limits};
 use crate::telemetry::{Receipt, Telemetry, clock};
 use crate::transport::Transport;
 
@@ -228,7 +228,7 @@ impl Engine {
             bound: &bound,
             request: &order.request,
             hold: &mut hold,
-            today: today(),
+            today: clock::today(),
             deadline: order.inbound.arrived + order.request.terms.deadline.value,
             provider_time: Duration::ZERO,
             drafts: Vec::new(),
@@ -259,7 +259,7 @@ impl Engine {
 
     fn plan_now(&self, snapshot: &Snapshot, bound: &world::Bound, request: &GenerationRequest) -> (Planned, View) {
         let view = self.world.view(bound, snapshot, request.task, clock::now());
-        (plan(request, &snapshot.catalog, &view, today()), view)
+        (plan(request, &snapshot.catalog, &view, clock::today()), view)
     }
 
     /// What `serve` would do, and why; buys nothing.
@@ -300,6 +300,11 @@ impl Engine {
         &self.telemetry
     }
 
+    /// Money in doubt by provider.
+    pub async fn doubt(&self) -> Result<Vec<AmbiguousSum>, LedgerFault> {
+        self.ledger.doubt().await
+    }
+
     /// Waits until no purchase is under way.
     pub async fn idle(&self) {
         self.tasks.idle().await;
@@ -336,8 +341,4 @@ fn no_plan(order: &Order, planned: &Planned, view: &View) -> Refusal {
     }
     let explained = explain(planned, &order.request, &order.snapshot.catalog, view);
     Refusal::NoPlan(Arc::new(explained))
-}
-
-fn today() -> jiff::civil::Date {
-    clock::now().to_zoned(jiff::tz::TimeZone::UTC).date()
 }

@@ -78,7 +78,7 @@ impl Engine {
 }
 
 fn model_standing(ix: ModelIx, model: &Model, catalog: &Catalog, bound: &Bound) -> ModelStanding {
-    let retired = model.retired.filter(|day| *day <= super::today()).map(|day| format!("retired on {day}"));
+    let retired = model.retired.filter(|day| *day <= clock::today()).map(|day| format!("retired on {day}"));
     let off = model.off.as_deref().map(str::to_owned);
     let accept = |(at, task): (u16, &crate::domain::catalog::Task)| Acceptance {
         task: task.name.clone(),

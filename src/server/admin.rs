@@ -47,8 +47,12 @@ pub(super) fn ready(engine: &Arc<Engine>) -> Response<Payload> {
 }
 
 /// `GET /metrics`: what stands now is read now, the rest was told as it happened.
-pub(super) fn metrics(engine: &Arc<Engine>) -> Response<Payload> {
+pub(super) async fn metrics(engine: &Arc<Engine>) -> Response<Payload> {
     let telemetry = engine.telemetry();
+    match engine.doubt().await {
+        Ok(sums) => sums.iter().for_each(|doubt| telemetry.doubt(&doubt.provider, doubt.sum, Some(doubt.oldest))),
+        Err(_) => telemetry.ledger_error("unavailable"),
+    }
     for standing in engine.standings() {
         telemetry.breaker(&standing.name, standing.breaker);
         for (limit, left, capacity) in &standing.quota {

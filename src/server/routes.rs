@@ -187,7 +187,7 @@ impl Routes {
             Route::Guide => Ok(text("text/plain; charset=utf-8", GUIDE)),
             Route::Health => Ok(admin::health(engine)),
             Route::Image(file) => images::serve(engine, &file, headers).await,
-            Route::Metrics => Ok(admin::metrics(engine)),
+            Route::Metrics => Ok(admin::metrics(engine).await),
             Route::OpenaiGenerate => call.openai(intake).await,
             Route::OpenaiModel(id) => call.model(&id),
             Route::OpenaiModels => call.models(),

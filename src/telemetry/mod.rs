@@ -13,6 +13,7 @@ pub mod receipt;
 mod series;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -56,6 +57,12 @@ pub struct Exchange {
     pub outcome: &'static str,
     /// From the request's first byte read to its answer's last byte handed over.
     pub duration: Duration,
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Telemetry")
+    }
 }
 
 impl Telemetry {

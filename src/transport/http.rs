@@ -20,6 +20,7 @@ use super::outgoing::{self, Begun};
 use super::{Boxed, Endpoint, Secret, Transport, install_tls};
 use crate::domain::fault::{Billed, Blame, Class, Fault};
 use crate::provider::{Call, Reply, Stage, Target};
+use crate::telemetry::Telemetry;
 
 /// Name resolution, TCP and TLS together.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -40,6 +41,7 @@ pub struct HttpTransport {
     plain: Client,
     guarded: Client,
     most: usize,
+    telemetry: Option<Arc<Telemetry>>,
 }
 
 /// Why there is no transport.
@@ -64,7 +66,14 @@ impl HttpTransport {
     pub fn with_resolver(resolver: &Arc<dyn Resolve>) -> Result<Self, NotBuilt> {
         install_tls();
         let guarded: Arc<dyn Resolve> = Arc::new(Guarded(Arc::clone(resolver)));
-        Ok(Self { plain: client(resolver)?, guarded: client(&guarded)?, most: BODY })
+        Ok(Self { plain: client(resolver)?, guarded: client(&guarded)?, most: BODY, telemetry: None })
+    }
+
+    /// The same, counting what the address guard refuses.
+    #[must_use]
+    pub fn counted_by(mut self, telemetry: Arc<Telemetry>) -> Self {
+        self.telemetry = Some(telemetry);
+        self
     }
 
     /// The same with another cap on a reply's body, in bytes.
@@ -82,11 +91,21 @@ impl HttpTransport {
                 let url = url.flatten().ok_or_else(|| ours(&format!("{} has no usable address", endpoint.provider)))?;
                 Ok(Route { client: &self.plain, url, credential: endpoint.credential.as_ref() })
             }
-            Target::Link(link) => match guard::clear(link, &endpoint.base_url).map_err(barred)? {
+            Target::Link(link) => match guard::clear(link, &endpoint.base_url).map_err(|why| self.barred(why))? {
                 Cleared::Own(url) => Ok(Route { client: &self.plain, url, credential: None }),
                 Cleared::Elsewhere(url) => Ok(Route { client: &self.guarded, url, credential: None }),
             },
         }
+    }
+}
+
+impl HttpTransport {
+    /// A provider named an address that its pictures may not come from.
+    fn barred(&self, why: Barred) -> Fault {
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.outbound_blocked("result_url");
+        }
+        Fault::new(Class::Garbled, Blame::Provider, Billed::No, why.to_string())
     }
 }
 
@@ -108,7 +127,7 @@ impl Transport for HttpTransport {
             let begun = Begun::default();
             let request = outgoing::request(route.client, route.url, call, route.credential, &begun)
                 .map_err(|error| ours(&format!("the call cannot be written: {}", root_cause(&error))))?;
-            let doubt = Doubt { stage: call.stage, begun, provider: &endpoint.provider };
+            let doubt = Doubt { transport: self, stage: call.stage, begun, provider: &endpoint.provider };
             let exchange = async {
                 let response = route.client.execute(request).await.map_err(|error| doubt.unanswered(&error))?;
                 receive(response, self.most, &doubt).await
@@ -170,6 +189,7 @@ async fn next(response: &mut Response, doubt: &Doubt<'_>) -> Result<Option<Bytes
 
 /// What is known of a call that failed.
 struct Doubt<'a> {
+    transport: &'a HttpTransport,
     stage: Stage,
     begun: Begun,
     provider: &'a str,
@@ -188,7 +208,7 @@ impl Doubt<'_> {
     /// No head of a reply came.
     fn unanswered(&self, error: &reqwest::Error) -> Fault {
         if let Some(why) = chain(error).find_map(|cause| cause.downcast_ref::<Barred>()) {
-            return barred(*why);
+            return self.transport.barred(*why);
         }
         let (provider, cause) = (self.provider, root_cause(error));
         if error.is_connect() {
@@ -210,10 +230,6 @@ impl Doubt<'_> {
     fn late(&self) -> Fault {
         self.fault(Class::TimeOut, format!("{} did not answer in time", self.provider))
     }
-}
-
-fn barred(why: Barred) -> Fault {
-    Fault::new(Class::Garbled, Blame::Provider, Billed::No, why.to_string())
 }
 
 fn ours(detail: &str) -> Fault {

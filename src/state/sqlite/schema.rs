@@ -15,6 +15,9 @@ use crate::state::{Durability, LedgerFault};
 /// Each brings the file from one `user_version` to the next.
 const MIGRATIONS: [&str; 1] = [include_str!("schema/0001_ledger.sql")];
 
+/// Microseconds of a day.
+const DAY: i64 = 86_400_000_000;
+
 /// How long a statement waits for another process, e.g. a backup.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -138,16 +141,20 @@ fn strange(version: usize) -> LedgerFault {
 /// known; the newest opening in the file is the last sign of life.
 fn recover(connection: &mut Connection) -> rusqlite::Result<u64> {
     let change = connection.transaction()?;
+    // A request's arrival is written a moment later, and clocks are set back: a day covers both.
+    let swept: i64 = change.query_row("SELECT created_us FROM swept", [], |row| row.get(0))?;
+    let since = swept.saturating_sub(DAY);
     let recovered = change.execute(
         "UPDATE attempt SET state = 'ambiguous', billed = 'unknown', outcome = 'crashed' WHERE state = 'held' \
-         AND generation IN (SELECT id FROM generation WHERE ended_us IS NULL)",
-        [],
+         AND generation IN (SELECT id FROM generation WHERE created_us >= ?1 AND ended_us IS NULL)",
+        [since],
     )?;
     change.execute(
         "UPDATE generation SET ended_us = (SELECT MAX(created_us) FROM generation), outcome = 'crashed', made_by = model \
-         WHERE ended_us IS NULL",
-        [],
+         WHERE created_us >= ?1 AND ended_us IS NULL",
+        [since],
     )?;
+    change.execute("UPDATE swept SET created_us = COALESCE((SELECT MAX(created_us) FROM generation), 0)", [])?;
     change.commit()?;
     Ok(recovered as u64)
 }
