@@ -300,7 +300,8 @@ mod tests {
         }
         let doubt = plan(&opened.connection, DOUBT);
         assert!(doubt.contains("SCAN a USING INDEX attempt_doubt") && !doubt.contains("SCAN g"), "{doubt}");
-        let recovery = plan(&opened.connection, "SELECT id FROM generation WHERE created_us >= ?1 AND ended_us IS NULL");
+        let recovery =
+            plan(&opened.connection, "SELECT id FROM generation WHERE created_us >= ?1 AND ended_us IS NULL");
         assert!(recovery.contains("INDEX generation_created"), "{recovery}");
     }
 }
