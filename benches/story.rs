@@ -3,7 +3,8 @@
 //! The team makes hero pictures of 2048 pixels with a title in them. As it began: its own script calls SD3.5 Large
 //! until someone accepts a picture, then pays for the conservative upscaler. With the gateway: it asks for the same
 //! picture, says how good and how soon, and takes what the planner buys. Providers, prices, latencies and people are
-//! simulated: nothing here is measured on a real provider. Every dollar is read from the sandbox's own bill.
+//! simulated: nothing here is measured on a real provider. Every dollar is read from the sandbox's own bill. Set
+//! `TOLLGATE_BIN` to try another binary than the one built here.
 
 #![expect(
     clippy::disallowed_methods,
@@ -34,6 +35,8 @@ fn main() {
     if std::env::args().any(|arg| arg == "--test") {
         return;
     }
+    // A provider that is installed already serves as well.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime").block_on(run());
 }
@@ -114,7 +117,8 @@ struct Fate {
 /// A demo of its own for each play, so that its bill is the play's bill.
 async fn play(team: Team, assets: usize, speed: &str, timed: bool) -> Row {
     let demo = Demo::start(speed);
-    let together = if timed { 4 } else { 6 };
+    // As many as there are cores: the simulators draw real pictures, and a queue for the processor is not the story.
+    let together = 2;
     let fates: Vec<Fate> = stream::iter((0..assets).map(|at| demo.asset(team, prompt(at), timed)))
         .buffer_unordered(together)
         .collect()
@@ -163,7 +167,8 @@ impl Demo {
     fn start(speed: &str) -> Self {
         let free = "127.0.0.1:0";
         let flags = ["demo", "--listen", free, "--admin", free, "--sandbox", free, "--seed", "7", "--speed", speed];
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        let mut command =
+            Command::new(std::env::var("TOLLGATE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_tollgate").to_owned()));
         command.args(flags).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("the demo");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();

@@ -162,7 +162,8 @@ fn gateway(folder: &Path, durability: &str, sandbox: SocketAddr) -> Peer {
 
 /// Starts the binary and waits for its first listener.
 fn tollgate(flags: &[&str], settings: &[(&str, String)]) -> Peer {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    let mut command =
+        Command::new(std::env::var("TOLLGATE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_tollgate").to_owned()));
     command.args(flags).envs(settings.iter().map(|(name, value)| (name, value))).stdout(Stdio::piped());
     let mut child = command.spawn().expect("the gateway's binary");
     let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
