@@ -3,7 +3,7 @@
 //! ```text
 //! serve ─ authenticate ─ normalise ─ join ─┬─ replay                     free
 //!                                          ├─ follow a flight            free
-//!                                          └─ lead: generate             on a task of its own
+//!                                          └─ lead: generate             goes on when its caller leaves
 //! generate ─ plan ─ admit ─ execute ─ conclude ─ close                   the rooms that cost money
 //! ```
 //!
