@@ -24,9 +24,9 @@ use reqwest::Client;
 use serde_json::{Value, json};
 
 /// Assets for shares and dollars, at fifty times the speed.
-const ASSETS: usize = 120;
+const ASSETS: usize = 60;
 /// Pictures for seconds, in real time.
-const TIMED: usize = 24;
+const TIMED: usize = 12;
 /// What showing a picture to a person costs: eleven seconds of someone at $25 an hour.
 const LOOK_USD: f64 = 0.075;
 const MOST_TRIES: u32 = 40;
