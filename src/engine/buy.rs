@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::execute::{Ended, Run, format_of, input};
+use super::execute::{Ended, Run, format_of};
 use super::finish::{self, Artifact};
 use super::hold::{Bill, Intent};
 use crate::domain::catalog::{Model, ModelIx, Provider, Sizes, Unit as PriceUnit};
@@ -163,7 +163,7 @@ impl Run<'_> {
             _ => None,
         };
         let op = unit.input.as_ref().map_or(Op::Generate, |draft| Op::Upscale {
-            image: input(draft),
+            image: &draft.bytes,
             format: draft.format,
             from: draft.size,
         });

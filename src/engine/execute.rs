@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use jiff::civil::Date;
 use tokio::time::{Instant, sleep_until};
@@ -376,9 +375,4 @@ fn graver(held: Option<Fault>, new: Fault) -> Fault {
 /// A format that the model can send, the asked one if it can.
 pub(super) fn format_of(model: &Model, asked: Format) -> Format {
     if model.formats.contains(&asked) { asked } else { model.formats.first().copied().unwrap_or_default() }
-}
-
-/// The bytes of an artifact, for an upscaler.
-pub(super) fn input(artifact: &Artifact) -> &Bytes {
-    &artifact.bytes
 }

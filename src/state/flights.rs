@@ -65,11 +65,6 @@ impl<T> Lead<T> {
         Self { sender: watch::Sender::new(None), listed: None }
     }
 
-    /// A handle to wait for the landing, as followers have.
-    pub fn landing(&self) -> Landing<T> {
-        Landing(self.sender.subscribe())
-    }
-
     /// Ends the flight: every follower gets `value`; the next ask of the fingerprint flies anew.
     pub fn land(self, value: T) {
         // Out of the registry first, so that nobody joins a flight that has landed.
