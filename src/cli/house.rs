@@ -21,6 +21,7 @@ use crate::policy::{self, CheckReport, Origin, Process, ReloadReport, Snapshot, 
 use crate::server::{Bounds, Plane, Server};
 use crate::state::images::StoredImages;
 use crate::state::limits::LocalLimits;
+use crate::state::reader::Tesseract;
 use crate::state::sqlite::SqliteLedger;
 use crate::telemetry::{Telemetry, clock};
 use crate::transport::HttpTransport;
@@ -69,6 +70,7 @@ impl House {
             ledger: Arc::new(ledger),
             images: Arc::new(images(&settings)?),
             limits: Arc::new(LocalLimits::new()),
+            reader: Arc::new(Tesseract::default()),
             transport: Arc::new(transport.counted_by(Arc::clone(&telemetry))),
             telemetry,
             keep_prompts: settings.log.prompts,

@@ -10,7 +10,7 @@ use super::hold::Reservation;
 use super::{Engine, Inbound, Order};
 use crate::domain::fingerprint::{sha256, sha256_hex};
 use crate::domain::ledger::Opening;
-use crate::domain::plan::explain::steps;
+use crate::domain::plan::explain::{steps, words};
 use crate::domain::plan::{Candidate, Planned};
 use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
@@ -48,11 +48,7 @@ impl Engine {
         let catalog = &snapshot.catalog;
         let best = planned.best();
         let prompt = request.ask.prompt.as_str();
-        let words = |candidate: &Candidate| {
-            let steps = steps(candidate, catalog);
-            let names: Vec<_> = steps.iter().map(|step| step.model.as_deref().unwrap_or(step.op)).collect();
-            names.join(" → ")
-        };
+        let words = |candidate: &Candidate| words(&steps(candidate, catalog));
         let opening = Opening {
             id: format!("gen_{}", uuid::Uuid::now_v7().simple()).into(),
             created: inbound.received,

@@ -12,6 +12,7 @@
 //! named inputs and outputs, called from here.
 
 mod admit;
+mod branch;
 mod buy;
 mod conclude;
 mod execute;
@@ -21,6 +22,7 @@ mod replay;
 pub mod served;
 mod standing;
 pub mod tasks;
+mod verify;
 mod world;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +44,7 @@ use crate::domain::request::GenerationRequest;
 use crate::domain::rule::Share;
 use crate::policy::{Snapshot, Snapshots};
 use crate::state::flights::{Flights, Joined, Landing, Lead};
-use crate::state::{AmbiguousSum, Images, Ledger, LedgerFault, Limits};
+use crate::state::{AmbiguousSum, Images, Ledger, LedgerFault, Limits, Reader};
 use crate::telemetry::{Receipt, Telemetry, clock};
 use crate::transport::Transport;
 
@@ -68,6 +70,8 @@ pub struct Parts {
     pub images: Arc<dyn Images>,
     /// Provider limits.
     pub limits: Arc<dyn Limits>,
+    /// Reads the text in pictures, for the verifiers that want it.
+    pub reader: Arc<dyn Reader>,
     /// The way out.
     pub transport: Arc<dyn Transport>,
     /// Metrics and log.
@@ -84,6 +88,7 @@ pub struct Engine {
     ledger: Arc<dyn Ledger>,
     images: Arc<dyn Images>,
     limits: Arc<dyn Limits>,
+    reader: Arc<dyn Reader>,
     transport: Arc<dyn Transport>,
     telemetry: Arc<Telemetry>,
     world: World,
@@ -112,13 +117,14 @@ enum Way {
 impl Engine {
     /// An engine on these parts.
     pub fn new(parts: Parts) -> Self {
-        let world = World::new(Arc::clone(&parts.limits));
+        let world = World::new(Arc::clone(&parts.limits), Arc::clone(&parts.reader));
         let dice = parts.dice.map_or_else(|| StdRng::seed_from_u64(rand::random()), StdRng::seed_from_u64);
         Self {
             snapshots: parts.snapshots,
             ledger: parts.ledger,
             images: parts.images,
             limits: parts.limits,
+            reader: parts.reader,
             transport: parts.transport,
             telemetry: parts.telemetry,
             world,
@@ -233,6 +239,8 @@ impl Engine {
             provider_time: Duration::ZERO,
             drafts: Vec::new(),
             moderated: None,
+            judged: Vec::new(),
+            cut: None,
         };
         let made = run.through(&planned).await;
         let provider_time = run.provider_time;

@@ -14,7 +14,7 @@ use crate::domain::fingerprint::Fingerprint;
 use crate::domain::image::{Format, Size};
 use crate::domain::ledger::{Attempt, CLAIM_LIFE, Claim, Sums};
 use crate::domain::money::Money;
-use crate::domain::plan::explain::StepLine;
+use crate::domain::plan::explain::{Judged, StepLine};
 use crate::domain::refusal::{Doubt, Refusal};
 use crate::state::Record;
 use crate::telemetry::clock;
@@ -114,12 +114,46 @@ struct KeptStep {
     model: Option<Arc<str>>,
     width: u32,
     height: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    drafts: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    verifier: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    judged: Option<(u32, u32, Vec<String>)>,
+    #[serde(default, rename = "else", skip_serializing_if = "Vec::is_empty")]
+    otherwise: Vec<KeptStep>,
 }
 
 impl KeptStep {
+    fn of(step: &StepLine) -> Self {
+        Self {
+            op: step.op.to_owned(),
+            model: step.model.clone(),
+            width: step.size.width,
+            height: step.size.height,
+            drafts: step.drafts,
+            verifier: step.verifier.clone(),
+            judged: step.judged.as_ref().map(|one| (one.passed, one.failed, one.seen.clone())),
+            otherwise: step.otherwise.iter().map(Self::of).collect(),
+        }
+    }
+
     fn restore(&self) -> Option<StepLine> {
-        let op = ["generate", "upscale", "resize"].into_iter().find(|op| *op == self.op)?;
-        Some(StepLine { op, model: self.model.clone(), size: Size::new(self.width, self.height) })
+        let op = ["generate", "verify", "upscale", "resize"].into_iter().find(|op| *op == self.op)?;
+        let judged = |(passed, failed, seen): &(u32, u32, Vec<String>)| Judged {
+            passed: *passed,
+            failed: *failed,
+            seen: seen.clone(),
+        };
+        Some(StepLine {
+            op,
+            model: self.model.clone(),
+            size: Size::new(self.width, self.height),
+            drafts: self.drafts,
+            verifier: self.verifier.clone(),
+            judged: self.judged.as_ref().map(judged),
+            otherwise: self.otherwise.iter().filter_map(Self::restore).collect(),
+        })
     }
 }
 
@@ -132,12 +166,7 @@ pub(super) fn keep(served: &Served) -> Option<String> {
         height: image.size.height,
         seed: image.seed,
     });
-    let steps = served.steps.iter().map(|step| KeptStep {
-        op: step.op.to_owned(),
-        model: step.model.clone(),
-        width: step.size.width,
-        height: step.size.height,
-    });
+    let steps = served.steps.iter().map(KeptStep::of);
     let kept = Kept {
         images: images.collect(),
         steps: steps.collect(),

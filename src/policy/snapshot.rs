@@ -13,6 +13,7 @@ use super::text;
 use crate::domain::breaker::Settings;
 use crate::domain::catalog::{Catalog, ModelIx, Place, TaskIx};
 use crate::domain::money::Money;
+use crate::domain::plan::cost::Retries;
 use crate::domain::request::{Ask, GenerationRequest, ModelChoice, Quality};
 use crate::domain::rule::{Share, Source, Term, Terms};
 use crate::transport::Endpoint;
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub catalog: Catalog,
     /// Where each provider's calls go, by [`ProviderIx`](crate::domain::catalog::ProviderIx).
     pub endpoints: Vec<Endpoint>,
+    /// Where each verifier's calls go, by [`VerifierIx`](crate::domain::verify::VerifierIx), for those that make any.
+    pub scorers: Vec<Option<Endpoint>>,
     /// By name.
     pub tiers: Vec<Tier>,
     /// What holds when neither the request nor a rule says otherwise.
@@ -47,6 +50,7 @@ pub(super) struct Parts {
     pub(super) digest: Arc<str>,
     pub(super) catalog: Catalog,
     pub(super) endpoints: Vec<Endpoint>,
+    pub(super) scorers: Vec<Option<Endpoint>>,
     pub(super) tiers: Vec<Tier>,
     pub(super) defaults: Defaults,
     pub(super) rules: Vec<Rule>,
@@ -99,6 +103,8 @@ pub struct Defaults {
     pub max_cost: Option<Term<Money>>,
     /// What showing one image to a person costs.
     pub review_cost: Money,
+    /// How often a person asks again for one prompt, and how alike those tries are.
+    pub retries: Retries,
     /// When identical requests share one purchase.
     pub share: Share,
     /// Whether a negative prompt may be dropped.
@@ -157,9 +163,9 @@ pub struct Unresolved {
 
 impl Snapshot {
     pub(super) fn new(parts: Parts, warnings: Vec<Diagnostic>) -> Self {
-        let Parts { digest, catalog, endpoints, tiers, defaults, rules, keys, breaker } = parts;
+        let Parts { digest, catalog, endpoints, scorers, tiers, defaults, rules, keys, breaker } = parts;
         let classifier = Classifier::new(&catalog.tasks, catalog.default_task);
-        Self { digest, catalog, endpoints, tiers, defaults, rules, keys, breaker, warnings, classifier }
+        Self { digest, catalog, endpoints, scorers, tiers, defaults, rules, keys, breaker, warnings, classifier }
     }
 
     /// The task that claims a prompt: the first of the file whose signs it shows, else the default.
@@ -285,6 +291,7 @@ impl Snapshot {
                 .unwrap_or(self.defaults.drop_negative_prompt),
             moderated_next: rule.and_then(|rule| rule.moderated_next).unwrap_or(self.defaults.moderated_next),
             review_cost: rule.and_then(|rule| rule.review_cost).unwrap_or(self.defaults.review_cost),
+            retries: self.defaults.retries,
             share: rule.and_then(|rule| rule.share).unwrap_or(self.defaults.share),
             rule: rule.map(|rule| Arc::clone(&rule.id)),
             tier,

@@ -15,6 +15,7 @@ pub mod local;
 mod openai;
 #[cfg(test)]
 mod samples;
+pub mod scorer;
 mod stability;
 
 use std::fmt;

@@ -13,7 +13,9 @@ use tollgate::policy::watch::Settings;
 use tollgate::policy::{Origin, Override, Process, Snapshots};
 use tollgate::sandbox::{Options, Sandbox};
 use tollgate::server::{Bounds, Plane, Server};
-use tollgate::state::{Durability, Images, images::StoredImages, limits::LocalLimits, sqlite::SqliteLedger};
+use tollgate::state::{
+    Durability, Images, images::StoredImages, limits::LocalLimits, reader::Tesseract, sqlite::SqliteLedger,
+};
 use tollgate::telemetry::{Telemetry, clock};
 use tollgate::transport::{HttpTransport, Secret};
 
@@ -68,6 +70,7 @@ impl House {
             ledger: Arc::new(ledger),
             images: store(Arc::new(StoredImages::open(&data.path().join("images").to_string_lossy()).unwrap())),
             limits: Arc::new(LocalLimits::new()),
+            reader: Arc::new(Tesseract::default()),
             transport: Arc::new(HttpTransport::new().unwrap()),
             telemetry: Telemetry::new(false).unwrap(),
             keep_prompts: false,
