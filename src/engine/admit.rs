@@ -48,6 +48,7 @@ impl Engine {
         let catalog = &snapshot.catalog;
         let best = planned.best();
         let prompt = request.ask.prompt.as_str();
+        let given = order.given.as_ref();
         let words = |candidate: &Candidate| words(&steps(candidate, catalog));
         let opening = Opening {
             id: format!("gen_{}", uuid::Uuid::now_v7().simple()).into(),
@@ -58,8 +59,8 @@ impl Engine {
             plan: best.map(words).unwrap_or_default(),
             rule: request.terms.rule.clone(),
             policy: snapshot.digest.clone(),
-            prompt_sha256: sha256_hex(prompt.as_bytes()),
-            prompt: self.keep_prompts.then(|| prompt.to_owned()),
+            prompt_sha256: given.map_or_else(|| sha256_hex(prompt.as_bytes()), |given| given.prompt_sha256.clone()),
+            prompt: (self.keep_prompts && given.is_none_or(|given| given.prompt_is_kept)).then(|| prompt.to_owned()),
             metadata: request.ask.metadata.clone(),
             expected_cost: best.map(|best| best.quote.expected).unwrap_or_default(),
             expected_accept: best.map_or(0.0, |best| best.accept.mean()),

@@ -80,6 +80,8 @@ fn assemble(order: &Order, hold: &Reservation, made: Made, provider_time: Durati
     let Made { candidate, images, model, mut adjustments, warnings: said, judged } = made;
     let catalog = &order.snapshot.catalog;
     let model = catalog.model(model);
+    // The maker of an approved draft may have left the policy.
+    let gone = order.given.as_ref();
     let ask = &order.request.ask;
     if ask.negative_prompt.is_some() && model.is_some_and(|model| !model.negative_prompt) {
         adjustments.push(format!("negative prompt dropped: {} takes none", model.map_or("", |model| &model.id)));
@@ -95,7 +97,10 @@ fn assemble(order: &Order, hold: &Reservation, made: Made, provider_time: Durati
         id: hold.id(),
         created: order.inbound.received,
         images,
-        model: model.map(|model| model.id.clone()).unwrap_or_default(),
+        model: model
+            .map(|model| model.id.clone())
+            .or_else(|| gone.map(|given| given.maker.clone()))
+            .unwrap_or_default(),
         task: catalog.task(order.request.task).map(|task| task.name.clone()).unwrap_or_default(),
         steps: with_verdicts(steps(&candidate, catalog), judged),
         rule: order.request.terms.rule.clone(),

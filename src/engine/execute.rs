@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::buy::{Bought, Unit};
 use super::finish::{self, Artifact};
 use super::hold::Reservation;
+use super::second::Given;
 use super::world::Bound;
 use super::{Engine, ServedImage};
 use crate::domain::catalog::{Dialect, Model, ModelIx, Provider};
@@ -68,6 +69,11 @@ pub(super) struct Verdict {
 }
 
 impl Draft {
+    /// The draft with which a second pass begins.
+    pub(super) fn approved(given: &Given) -> Self {
+        Self { index: 0, model: given.model, artifact: given.artifact.clone(), number: 0, verdict: None }
+    }
+
     pub(super) fn passed(&self) -> bool {
         self.verdict.is_some_and(|verdict| verdict.passed)
     }
@@ -222,6 +228,9 @@ impl Run<'_> {
         let lacks =
             |index: u8| usize::from(make.copies).saturating_sub(have.iter().filter(|d| d.index == index).count());
         let mut wanted: Vec<u8> = missing.iter().flat_map(|&index| vec![index; lacks(index)]).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
         let Some(model) = self.snapshot.catalog.model(make.model) else { return Err(Ended::NextPlan) };
         let alone = self.request.ask.seed.is_some() || make.copies > 1;
         let per_call = if alone { 1 } else { usize::from(model.max_images.max(1)) };

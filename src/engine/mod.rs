@@ -19,6 +19,7 @@ mod execute;
 mod finish;
 mod hold;
 mod replay;
+mod second;
 pub mod served;
 mod standing;
 pub mod tasks;
@@ -50,10 +51,11 @@ use crate::transport::Transport;
 
 use admit::{authenticate, normalise};
 use conclude::{blank_receipt, fill, joined};
-use execute::Run;
+use execute::{Draft, Run};
 use tasks::{Purchase, Tasks};
 use world::World;
 
+pub use second::Approval;
 pub use served::{Expected, How, Inbound, Served, ServedImage, Timings};
 pub use standing::{Acceptance, ModelStanding, Standing};
 
@@ -105,6 +107,8 @@ struct Order {
     request: GenerationRequest,
     inbound: Inbound,
     claim: Option<Claim>,
+    /// The draft that was approved, for a second pass.
+    given: Option<second::Given>,
 }
 
 /// How a request may be answered.
@@ -200,7 +204,7 @@ impl Engine {
                 }
             }
         }
-        let order = Order { snapshot: Arc::clone(snapshot), tenant, request, inbound, claim };
+        let order = Order { snapshot: Arc::clone(snapshot), tenant, request, inbound, claim, given: None };
         Ok(Way::Lead(self.launch(lead, order)))
     }
 
@@ -237,7 +241,7 @@ impl Engine {
             today: clock::today(),
             deadline: order.inbound.arrived + order.request.terms.deadline.value,
             provider_time: Duration::ZERO,
-            drafts: Vec::new(),
+            drafts: order.given.iter().map(Draft::approved).collect(),
             moderated: None,
             judged: Vec::new(),
             cut: None,

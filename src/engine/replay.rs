@@ -157,6 +157,11 @@ impl KeptStep {
     }
 }
 
+/// The seed of a picture of a kept answer.
+pub(super) fn seed(answer: &str, image: u8) -> Option<u64> {
+    serde_json::from_str::<Kept>(answer).ok()?.images.get(usize::from(image))?.seed
+}
+
 /// What [`Engine::recall`] needs of an answer later.
 pub(super) fn keep(served: &Served) -> Option<String> {
     let images = served.images.iter().map(|image| KeptImage {

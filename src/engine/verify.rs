@@ -112,13 +112,13 @@ impl Run<'_> {
     }
 
     async fn score(&self, ix: VerifierIx, draft: &Draft, paid: bool, deadline: Instant) -> Result<f64, Fault> {
-        let endpoint = self.snapshot.scorers.get(usize::from(ix.0)).and_then(Option::as_ref);
-        let endpoint = endpoint.ok_or_else(|| super::execute::ours("the verifier has no address"))?;
+        let place = self.snapshot.scorers.get(usize::from(ix.0)).and_then(Option::as_ref);
+        let place = place.ok_or_else(|| super::execute::ours("the verifier has no address"))?;
         let task = self.snapshot.catalog.task(self.request.task).map_or("", |task| &task.name);
         let (prompt, artifact) = (self.request.ask.prompt.as_str(), &draft.artifact);
-        let call = scorer::encode(prompt, task, &artifact.bytes, artifact.format, paid);
+        let call = scorer::encode(&place.path, prompt, task, (&artifact.bytes, artifact.format), paid);
         let begun = Instant::now();
-        let reply = self.engine.transport.send(endpoint, &call, deadline).await;
+        let reply = self.engine.transport.send(&place.endpoint, &call, deadline).await;
         let score = reply.and_then(|reply| scorer::decode(&call, &reply));
         self.bound.hear_verifier(ix, score.is_ok().then(|| begun.elapsed()), Self::now());
         score

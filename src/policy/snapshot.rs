@@ -29,7 +29,7 @@ pub struct Snapshot {
     /// Where each provider's calls go, by [`ProviderIx`](crate::domain::catalog::ProviderIx).
     pub endpoints: Vec<Endpoint>,
     /// Where each verifier's calls go, by [`VerifierIx`](crate::domain::verify::VerifierIx), for those that make any.
-    pub scorers: Vec<Option<Endpoint>>,
+    pub scorers: Vec<Option<Scorer>>,
     /// By name.
     pub tiers: Vec<Tier>,
     /// What holds when neither the request nor a rule says otherwise.
@@ -50,12 +50,21 @@ pub(super) struct Parts {
     pub(super) digest: Arc<str>,
     pub(super) catalog: Catalog,
     pub(super) endpoints: Vec<Endpoint>,
-    pub(super) scorers: Vec<Option<Endpoint>>,
+    pub(super) scorers: Vec<Option<Scorer>>,
     pub(super) tiers: Vec<Tier>,
     pub(super) defaults: Defaults,
     pub(super) rules: Vec<Rule>,
     pub(super) keys: Vec<ApiKey>,
     pub(super) breaker: Settings,
+}
+
+/// Where a verifier's calls go.
+#[derive(Clone, Debug)]
+pub struct Scorer {
+    /// Its host, and the credential.
+    pub endpoint: Endpoint,
+    /// The path below, from its slash on.
+    pub path: Arc<str>,
 }
 
 /// A name for a level of quality.
@@ -189,7 +198,7 @@ impl Snapshot {
         let task_name = self.catalog.task(task).map_or("", |task| &task.name);
         let rule = self.rule(&Facts::of(task_name, tier.as_deref().unwrap_or_default(), key_name, &ask));
         let terms = self.terms(&ask, asked, rule);
-        Ok(GenerationRequest { ask, task, pinned, terms })
+        Ok(GenerationRequest { ask, task, pinned, terms, approved: None })
     }
 
     /// One line for each provider that is off: which, and why.

@@ -15,8 +15,9 @@ use super::{Auth, Body, Call, Method, Reply, Stage, Target};
 use crate::domain::fault::Fault;
 use crate::domain::image::Format;
 
-/// The call that asks for a score. It buys when the policy has a price for it: then it is sent once.
-pub fn encode(prompt: &str, task: &str, picture: &Bytes, format: Format, buys: bool) -> Call {
+/// The call that asks for a score, at `path` of the scorer's host. It buys when the policy has a price for it: then it is sent once.
+pub fn encode(path: &str, prompt: &str, task: &str, picture: (&Bytes, Format), buys: bool) -> Call {
+    let (picture, format) = picture;
     let body = serde_json::json!({
         "prompt": prompt,
         "task": task,
@@ -26,7 +27,7 @@ pub fn encode(prompt: &str, task: &str, picture: &Bytes, format: Format, buys: b
     Call {
         stage: if buys { Stage::Submit } else { Stage::Poll },
         method: Method::Post,
-        target: Target::Path(String::new()),
+        target: Target::Path(path.to_owned()),
         headers: Vec::new(),
         auth: Auth::Bearer,
         body: Body::json(&body),
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
 
     fn decoded(status: u16, body: &'static str) -> Result<f64, Fault> {
-        let call = encode("a fox", "photo", &Bytes::from_static(b"\x89PNG"), Format::Png, true);
+        let call = encode("/score", "a fox", "photo", (&Bytes::from_static(b"\x89PNG"), Format::Png), true);
         decode(&call, &Reply { status, body: Bytes::from_static(body.as_bytes()), ..Reply::default() })
     }
 
@@ -65,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_picture_goes_in_base64() {
-        let call = encode("a fox", "photo", &Bytes::from_static(b"\x89PNG"), Format::Png, false);
+        let call = encode("/score", "a fox", "photo", (&Bytes::from_static(b"\x89PNG"), Format::Png), false);
         assert!(!call.stage.buys());
         let Body::Json(body) = call.body else { panic!("{:?}", call.body) };
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();

@@ -17,9 +17,9 @@ use super::problem::Problem;
 use super::routes::{self, json};
 use super::wire::ask::{self, Parsed};
 use super::wire::headers::{self, Accept};
-use super::wire::{answer, openai, plan};
+use super::wire::{answer, openai, plan, upscale};
 use crate::domain::refusal::Refusal;
-use crate::engine::{Engine, How, Inbound, Served};
+use crate::engine::{Approval, Engine, How, Inbound, Served};
 use crate::telemetry::clock;
 
 /// One call of these routes.
@@ -58,6 +58,17 @@ impl Call<'_> {
         let served = self.engine.serve(self.inbound(parsed, label)?).await?;
         let base = headers::base_url(self.headers, self.bounds.public_url.as_deref());
         Ok(signed(json(openai::answer(&served, carry, &base)), &served))
+    }
+
+    /// `POST /generations/{id}/upscale`.
+    pub(super) async fn upscale(&self, id: &str, intake: &mut Intake) -> Result<Response<Payload>, Problem> {
+        let (body, label) = self.body(intake).await?;
+        let wanted = self.told(upscale::parse(&body).map_err(Problem::from))?;
+        let (image, names_data_policy) = (wanted.image, wanted.names_data_policy);
+        let approval = Approval { generation: id.into(), image, names_data_policy };
+        let carry = wanted.parsed.ask.response_format;
+        let served = self.engine.second_pass(approval, self.inbound(wanted.parsed, label)?).await?;
+        Ok(signed(json(answer::native(&served, carry)), &served))
     }
 
     /// `POST /plan`.

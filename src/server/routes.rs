@@ -33,6 +33,7 @@ Tollgate: a cost-aware gateway for image generation.
 
 POST /generate                  {\"prompt\":\"a red fox\"} to an image, its price and why
 POST /plan                      the same body; every candidate plan, spending nothing
+POST /generations/{id}/upscale  {\"width\":2048,\"height\":2048}: an approved draft, finished large
 GET  /images/{sha256}.{ext}     a picture by its content
 POST /v1/images/generations     OpenAI's shape; set base_url to this address plus /v1
 GET  /v1/models                 what can be bought
@@ -56,6 +57,7 @@ pub(super) enum Route {
     Providers,
     Ready,
     Reload,
+    Upscale(String),
 }
 
 impl Route {
@@ -74,6 +76,7 @@ impl Route {
             Self::Providers => "providers",
             Self::Ready => "readyz",
             Self::Reload => "reload",
+            Self::Upscale(_) => "upscale",
         }
     }
 }
@@ -86,6 +89,7 @@ fn api(path: &[&str]) -> Option<(Route, &'static str)> {
         [] => (Route::Guide, GET),
         ["generate"] => (Route::Generate, POST),
         ["plan"] => (Route::Plan, POST),
+        ["generations", id, "upscale"] => (Route::Upscale((*id).to_owned()), POST),
         ["images", file] => (Route::Image((*file).to_owned()), GET),
         ["v1", "images", "generations"] => (Route::OpenaiGenerate, POST),
         ["v1", "models"] => (Route::OpenaiModels, GET),
@@ -128,7 +132,14 @@ fn find(plane: Plane, method: &Method, path: &str) -> Result<Route, Problem> {
 }
 
 fn lost(plane: Plane, path: &str, elsewhere: bool) -> String {
-    const API: [&str; 5] = ["/generate", "/plan", "/images/{sha256}.{ext}", "/v1/images/generations", "/v1/models"];
+    const API: [&str; 6] = [
+        "/generate",
+        "/plan",
+        "/generations/{id}/upscale",
+        "/images/{sha256}.{ext}",
+        "/v1/images/generations",
+        "/v1/models",
+    ];
     const ADMIN: [&str; 6] = ["/metrics", "/healthz", "/readyz", "/policy", "/providers", "/-/reload"];
     if elsewhere {
         let other = if plane == Plane::Api { "admin" } else { "API" };
@@ -196,6 +207,7 @@ impl Routes {
             Route::Providers => Ok(admin::providers(engine)),
             Route::Ready => Ok(admin::ready(engine)),
             Route::Reload => Ok(admin::reload(engine).await),
+            Route::Upscale(id) => call.upscale(&id, intake).await,
         }
     }
 }
@@ -237,6 +249,7 @@ mod tests {
         assert_eq!(api(Method::POST, "/generate/"), Ok(Route::Generate));
         assert_eq!(api(Method::HEAD, "/images/ab.png"), Ok(Route::Image("ab.png".to_owned())));
         assert_eq!(api(Method::GET, "/"), Ok(Route::Guide));
+        assert_eq!(api(Method::POST, "/generations/gen_1/upscale"), Ok(Route::Upscale("gen_1".to_owned())));
         let model = Route::OpenaiModel("stability/core".to_owned());
         assert_eq!(api(Method::GET, "/v1/models/stability/core"), Ok(model.clone()));
         assert_eq!(api(Method::GET, "/v1/models/stability%2Fcore"), Ok(model));

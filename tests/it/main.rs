@@ -13,6 +13,7 @@
 mod admin;
 mod answers;
 mod bodies;
+mod checks;
 mod harness;
 mod openai;
 mod raw;

@@ -157,7 +157,7 @@ pub(crate) fn request(side: u32, floor: f64) -> GenerationRequest {
         share: Share::Identical,
         rule: None,
     };
-    GenerationRequest { ask, task: TaskIx(0), pinned: None, terms }
+    GenerationRequest { ask, task: TaskIx(0), pinned: None, terms, approved: None }
 }
 
 /// The same market with one verifier of these rates.

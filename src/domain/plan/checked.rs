@@ -49,14 +49,30 @@ pub(super) fn extend(
     if verifiers.is_empty() {
         return;
     }
-    let fit = |candidate: &&Candidate| filter::fits_a_stage(candidate, request, catalog, view, today);
-    let (plain, enlarged): (Vec<Candidate>, Vec<Candidate>) =
-        candidates.iter().filter(fit).copied().partition(|candidate| candidate.upscale.is_none());
+    let fits = |candidate: &Candidate| filter::fits_a_stage(candidate, request, catalog, view, today);
+    let plain: Vec<&Candidate> = candidates.iter().filter(|one| one.upscale.is_none() && fits(one)).collect();
+    let enlarged = cheapest_enlarged(candidates, fits);
+    let mut more = Vec::new();
     for looker in &verifiers {
         let builder = Builder { request, looker };
-        builder.cascades(&plain, candidates);
-        builder.drafts(&enlarged, catalog, view, today, candidates);
+        builder.cascades(&plain, &mut more);
+        builder.drafts(&enlarged, catalog, view, today, &mut more);
     }
+    candidates.extend(more);
+}
+
+/// The enlarging plans that are best for each accepted image. There may be hundreds: one pass, and only those that would
+/// be among the best are looked at more closely.
+fn cheapest_enlarged(candidates: &[Candidate], fits: impl Fn(&Candidate) -> bool) -> Vec<&Candidate> {
+    let mut best: Vec<&Candidate> = Vec::with_capacity(ENLARGED + 1);
+    for candidate in candidates.iter().filter(|one| one.upscale.is_some()) {
+        let at = best.partition_point(|held| held.score <= candidate.score);
+        if at < ENLARGED && fits(candidate) {
+            best.insert(at, candidate);
+            best.truncate(ENLARGED);
+        }
+    }
+    best
 }
 
 /// A verifier that is used for this request.
@@ -89,10 +105,9 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn cascades(&self, plain: &[Candidate], out: &mut Vec<Candidate>) {
-        let by_score = |a: &&Candidate, b: &&Candidate| a.score.total_cmp(&b.score);
-        let mut order: Vec<&Candidate> = plain.iter().collect();
-        order.sort_by(by_score);
+    fn cascades(&self, plain: &[&Candidate], out: &mut Vec<Candidate>) {
+        let mut order = plain.to_vec();
+        order.sort_by(|a, b| a.score.total_cmp(&b.score));
         let (front, mut behind): (Vec<_>, Vec<_>) =
             (order.iter().take(FRONT).copied().collect(), order.iter().take(BEHIND.0).copied().collect());
         order.sort_by(|a, b| b.accept.mean().total_cmp(&a.accept.mean()));
@@ -177,14 +192,12 @@ impl Builder<'_> {
     }
 
     /// Several drafts at once before the best enlarging plans: a verifier picks, and only the pick is enlarged.
-    fn drafts(&self, enlarged: &[Candidate], catalog: &Catalog, view: &View, today: Date, out: &mut Vec<Candidate>) {
+    fn drafts(&self, enlarged: &[&Candidate], catalog: &Catalog, view: &View, today: Date, out: &mut Vec<Candidate>) {
         // A seed names one draft.
         if self.request.ask.seed.is_some() {
             return;
         }
-        let mut order: Vec<&Candidate> = enlarged.iter().collect();
-        order.sort_by(|a, b| a.score.total_cmp(&b.score));
-        for plan in order.into_iter().take(ENLARGED) {
+        for plan in enlarged {
             out.extend(DRAFTS.iter().filter_map(|k| self.drafted(plan, *k, catalog, view, today)));
         }
     }

@@ -299,13 +299,18 @@ fn dearer(candidate: &Candidate, best: Option<&Candidate>) -> String {
     if mine == best {
         "as cheap per accepted image, but slower or later by name".to_owned()
     } else {
-        format!("${mine} per accepted image, ${} more", mine.less(best))
+        // Scores are estimates: a hundredth of a cent says what they know.
+        let more = mine.less(best).micros();
+        format!(
+            "${} more for each accepted image",
+            Money::from_micros((more.saturating_add(99) / 100).saturating_mul(100))
+        )
     }
 }
 
 fn floor(candidate: &Candidate, floor: &Term<f64>) -> String {
     format!(
-        "accepted with at least {:.2} (expected {:.2}), below the floor of {:.2}",
+        "sure of {:.2} only (expected {:.2}), and the floor is {:.2}",
         candidate.accept.lower(),
         candidate.accept.mean(),
         floor.value

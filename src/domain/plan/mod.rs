@@ -27,7 +27,7 @@ use super::quote::Quote;
 use super::request::GenerationRequest;
 use super::verify::VerifierIx;
 
-pub use second::{Approved, second_pass};
+pub use second::Approved;
 pub use size::Placed;
 
 /// What is known of the world at this moment, by model index.
@@ -218,6 +218,11 @@ impl Planned {
 
 /// Plans `request`: every candidate with its numbers, and the feasible ones ranked by score, then latency, then name.
 pub fn plan(request: &GenerationRequest, catalog: &Catalog, view: &View, today: Date) -> Planned {
+    if let Some(approved) = request.approved {
+        let candidates = second::candidates(approved, request, catalog, view, today);
+        let ranked = rank(&candidates, catalog);
+        return Planned { candidates, ranked };
+    }
     let mut candidates = enumerate::candidates(request, catalog, view, today);
     checked::extend(&mut candidates, request, catalog, view, today);
     for candidate in &mut candidates {

@@ -11,7 +11,7 @@ use super::super::quality::{Posterior, Prior};
 use super::super::quote::quote;
 use super::super::request::{Fit, GenerationRequest};
 use super::enumerate::{RESIZE, enlarge, kept, plus, score};
-use super::{Candidate, Placed, Planned, Reason, View, filter, rank};
+use super::{Candidate, Placed, Reason, View, filter};
 
 /// A draft that a person approved.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,19 +27,16 @@ pub struct Approved {
 /// An upscaler's `keeps` is believed as the policy's acceptances are by default: like this many verdicts.
 const WEIGHT: f64 = 20.0;
 
-/// Plans the enlargement of `approved` to the request's size: a candidate for each upscaler, the feasible ones ranked.
-pub fn second_pass(
+/// The ways to enlarge `approved` to the request's size, a candidate for each upscaler, with their reasons.
+pub(super) fn candidates(
     approved: Approved,
     request: &GenerationRequest,
     catalog: &Catalog,
     view: &View,
     today: Date,
-) -> Planned {
+) -> Vec<Candidate> {
     let upscalers = catalog.models().filter(|(_, model)| model.reach().is_some());
-    let candidates: Vec<Candidate> =
-        upscalers.filter_map(|(ix, _)| candidate(approved, ix, request, catalog, view, today)).collect();
-    let ranked = rank(&candidates, catalog);
-    Planned { candidates, ranked }
+    upscalers.filter_map(|(ix, _)| candidate(approved, ix, request, catalog, view, today)).collect()
 }
 
 fn candidate(

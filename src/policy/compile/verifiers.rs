@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::super::diagnostic::codes;
 use super::super::raw::{self, At};
+use super::super::snapshot::Scorer;
 use super::super::text;
 use super::values::base_url;
 use super::{Entry, World, providers};
@@ -22,7 +23,7 @@ const MOST_WRONG: f64 = 0.2;
 const LEAST_SCORE: f64 = 0.5;
 
 /// A verifier, and where its calls go when it makes any. One that is off has no rates, and so no plans.
-pub(super) type Compiled = (Verifier, Option<Endpoint>);
+pub(super) type Compiled = (Verifier, Option<Scorer>);
 
 /// The verifiers in the order of their names.
 pub(super) fn verifiers(entries: &[Entry<'_, raw::Verifier>], tasks: &[Task], world: &World<'_>) -> Vec<Compiled> {
@@ -43,17 +44,17 @@ fn verifier(entry: &Entry<'_, raw::Verifier>, tasks: &[Task], world: &World<'_>)
     let bound = |key: &str, number: Option<&At<f64>>, usual: f64| {
         number.map_or(Some(usual), |number| scope.fraction(key, number))
     };
-    let (kind, endpoint) = match raw.kind? {
+    let (kind, scorer) = match raw.kind? {
         raw::VerifierKind::Structure => (Kind::Structure, Ok(None)),
         raw::VerifierKind::Text => {
             (Kind::Text { most_wrong: bound("most_wrong", raw.most_wrong.as_ref(), MOST_WRONG)? }, Ok(None))
         }
         raw::VerifierKind::Http => {
             let least_score = bound("least_score", raw.least_score.as_ref(), LEAST_SCORE)?;
-            (Kind::Http { least_score }, endpoint(entry, world).map(Some))
+            (Kind::Http { least_score }, scorer(entry, world).map(Some))
         }
     };
-    let off = raw.off.is_some() || endpoint.is_err();
+    let off = raw.off.is_some() || scorer.is_err();
     let verifier = Verifier {
         name: name.value.as_str().into(),
         kind,
@@ -63,7 +64,7 @@ fn verifier(entry: &Entry<'_, raw::Verifier>, tasks: &[Task], world: &World<'_>)
         local: raw.local || kind == Kind::Structure || matches!(kind, Kind::Text { .. }),
         place: scope.place(&name.span),
     };
-    Some((verifier, endpoint.ok().flatten()))
+    Some((verifier, scorer.ok().flatten()))
 }
 
 /// One a task, in the catalog's order.
@@ -123,7 +124,7 @@ fn misplaced(entry: &Entry<'_, raw::Verifier>) {
 }
 
 /// Where a scorer listens; `Err` while that is not known, which switches it off.
-fn endpoint(entry: &Entry<'_, raw::Verifier>, world: &World<'_>) -> Result<Endpoint, ()> {
+fn scorer(entry: &Entry<'_, raw::Verifier>, world: &World<'_>) -> Result<Scorer, ()> {
     let Entry { scope, name, raw } = entry;
     let Some(written) = &raw.url else {
         if !scope.is_excused(&name.span, &["url"]) {
@@ -137,7 +138,7 @@ fn endpoint(entry: &Entry<'_, raw::Verifier>, world: &World<'_>) -> Result<Endpo
         None => written.value.clone(),
         Some(variable) => world.env.var(variable).filter(|value| !value.trim().is_empty()).ok_or(())?,
     };
-    let base_url = base_url(text.trim()).map_err(|wrong| {
+    let url = base_url(text.trim()).map_err(|wrong| {
         let help = "write scheme, host and path: \"http://127.0.0.1:7000/score\"";
         scope.error(codes::E0203, "`url` is not a URL".to_owned(), &written.span, wrong, help);
     })?;
@@ -145,5 +146,10 @@ fn endpoint(entry: &Entry<'_, raw::Verifier>, world: &World<'_>) -> Result<Endpo
         None => None,
         Some(key) => providers::secret(*scope, key, None, world).map_err(drop)?,
     };
-    Ok(Endpoint { provider: Arc::from(name.value.as_str()), base_url, credential })
+    // Behind the scheme's slashes the path begins with the next one.
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let path = url.get(host..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| host + at);
+    let (base_url, path) = url.split_at(path);
+    let endpoint = Endpoint { provider: Arc::from(name.value.as_str()), base_url: base_url.into(), credential };
+    Ok(Scorer { endpoint, path: if path.is_empty() { "/" } else { path }.into() })
 }
