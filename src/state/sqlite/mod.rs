@@ -4,6 +4,7 @@
 //! have connections of their own, and the file is in write-ahead mode. What it refuses to know: budgets (the engine
 //! asks) and prices. To add a column: a migration in `schema/`, then `rows.rs` and `reads.rs`.
 
+mod checkpoint;
 mod queue;
 mod reads;
 mod rows;
@@ -42,7 +43,7 @@ impl SqliteLedger {
         let opened = schema::writer(path, durability)?;
         Ok(Self {
             readers: Arc::new(Readers::open(path)?),
-            writer: Some(Writer::start(opened.connection)?),
+            writer: Some(Writer::start(opened.connection, path)?),
             recovered: opened.recovered,
             _lock: Some(opened.lock),
         })
