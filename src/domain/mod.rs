@@ -6,6 +6,7 @@
 
 pub mod breaker;
 pub mod catalog;
+pub mod decision;
 pub mod fault;
 pub mod fingerprint;
 pub mod image;
