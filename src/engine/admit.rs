@@ -71,6 +71,6 @@ impl Engine {
             claim: order.claim.clone(),
             attempts: Vec::new(),
         };
-        Reservation::new(Arc::clone(&self.ledger), Arc::clone(&self.telemetry), opening, inbound.arrived)
+        Reservation::new(Arc::clone(&self.ledger), Arc::clone(&self.telemetry), opening, inbound.arrived, order.departure.clone())
     }
 }

@@ -17,6 +17,8 @@ mod conclude;
 mod execute;
 mod finish;
 mod hold;
+mod join;
+mod kept;
 mod replay;
 pub mod served;
 mod standing;
@@ -32,27 +34,27 @@ use rand::{RngExt, SeedableRng};
 use tokio::time::{Instant, sleep};
 
 use crate::domain::catalog::Model;
-use crate::domain::fingerprint::Fingerprint;
 use crate::domain::image::Format;
 use crate::domain::ledger::Claim;
 use crate::domain::plan::explain::{Explained, explain};
 use crate::domain::plan::{Candidate, Planned, Reason, View, plan};
 use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
-use crate::domain::rule::Share;
 use crate::policy::{Snapshot, Snapshots};
-use crate::state::flights::{Flights, Joined, Landing, Lead};
+use crate::state::flights::Flights;
+use crate::state::flights::board::Board;
 use crate::state::{AmbiguousSum, Images, Ledger, LedgerFault, Limits};
-use crate::telemetry::{Receipt, Telemetry, clock};
+use crate::telemetry::{Telemetry, clock};
 use crate::transport::Transport;
 
 use admit::{authenticate, normalise};
 use conclude::{blank_receipt, fill, joined};
 use execute::Run;
-use tasks::{Purchase, Tasks};
+use join::{Departure, Way};
+use tasks::Tasks;
 use world::World;
 
-pub use served::{Expected, How, Inbound, Served, ServedImage, Timings};
+pub use served::{Expected, How, Inbound, Repeat, Served, ServedImage, Timings};
 pub use standing::{Acceptance, ModelStanding, Standing};
 
 /// What a flight lands with.
@@ -88,25 +90,28 @@ pub struct Engine {
     telemetry: Arc<Telemetry>,
     world: World,
     flights: Flights<Landed>,
+    board: Option<Arc<dyn Board>>,
+    name: String,
     tasks: Tasks,
     dice: Mutex<StdRng>,
     keep_prompts: bool,
 }
 
 /// A request on its way through the rooms that cost money.
+#[derive(Clone)]
 struct Order {
     snapshot: Arc<Snapshot>,
     tenant: Arc<str>,
     request: GenerationRequest,
     inbound: Inbound,
     claim: Option<Claim>,
+    departure: Departure,
 }
 
-/// How a request may be answered.
-enum Way {
-    Replay(Box<Served>),
-    Follow(Landing<Landed>),
-    Lead(Purchase<Landed>),
+impl Order {
+    fn deadline(&self) -> Instant {
+        self.inbound.arrived + self.request.terms.deadline.value
+    }
 }
 
 impl Engine {
@@ -123,10 +128,19 @@ impl Engine {
             telemetry: parts.telemetry,
             world,
             flights: Flights::default(),
+            board: None,
+            name: uuid::Uuid::now_v7().simple().to_string(),
             tasks: Tasks::default(),
             dice: Mutex::new(dice),
             keep_prompts: parts.keep_prompts,
         }
+    }
+
+    /// The same, sharing its flights with the other replicas at `board`.
+    #[must_use]
+    pub fn among(mut self, board: Arc<dyn Board>) -> Self {
+        self.board = Some(board);
+        self
     }
 
     /// Serves one request: exactly one answer and one receipt.
@@ -139,7 +153,7 @@ impl Engine {
             Err(refusal) => return self.reported(Err(refusal), receipt, arrived),
         };
         match way {
-            Way::Replay(served) => self.reported(Ok(*served), receipt, arrived),
+            Way::Landed(landed) => self.reported(*landed, receipt, arrived),
             Way::Follow(flight) => {
                 self.telemetry.flight("local_follower");
                 let landed = flight.landed().await.unwrap_or(Err(Refusal::Internal));
@@ -148,65 +162,6 @@ impl Engine {
             // The purchase writes its receipt itself: it ends even when this caller has gone.
             Way::Lead(purchase) => purchase.await,
         }
-    }
-
-    /// The rooms that cost nothing: who asks, what for, and whether it is bought or being bought already.
-    async fn enter(
-        self: &Arc<Self>,
-        snapshot: &Arc<Snapshot>,
-        inbound: Inbound,
-        receipt: &mut Receipt,
-    ) -> Result<Way, Refusal> {
-        let tenant = authenticate(snapshot, inbound.key.as_deref())?;
-        receipt.key = tenant.clone();
-        let request = normalise(snapshot, &tenant, &inbound)?;
-        receipt.task = snapshot.catalog.task(request.task).map(|task| task.name.clone()).unwrap_or_default();
-        receipt.rule.clone_from(&request.terms.rule);
-        let print = Fingerprint::of(&tenant, &request.ask);
-        let claim = replay::claim(&tenant, &inbound, print);
-        let shared = !inbound.share_never
-            && match request.terms.share {
-                Share::Identical => true,
-                Share::Seeded => request.ask.seed.is_some(),
-                Share::Never => false,
-            };
-        // A key is an ask of its own: two keys with one body are two purchases, one key with two bodies is an error.
-        let flight = match &inbound.idempotency_key {
-            Some(key) => Some(Fingerprint::of(&format!("{tenant}\0{key}"), &request.ask)),
-            None => shared.then_some(print),
-        };
-        let lead = match flight.map(|flight| self.flights.join(flight)) {
-            Some(Joined::Follow(landing)) => return Ok(Way::Follow(landing)),
-            Some(Joined::Lead(lead)) => Some(lead),
-            None => None,
-        };
-        let lead = lead.unwrap_or_else(Lead::alone);
-        if let Some(claim) = &claim {
-            match self.recall(claim).await {
-                Ok(None) => {}
-                Ok(Some(served)) => {
-                    lead.land(Ok(served.clone()));
-                    return Ok(Way::Replay(Box::new(served)));
-                }
-                Err(refusal) => {
-                    lead.land(Err(refusal.clone()));
-                    return Err(refusal);
-                }
-            }
-        }
-        let order = Order { snapshot: Arc::clone(snapshot), tenant, request, inbound, claim };
-        Ok(Way::Lead(self.launch(lead, order)))
-    }
-
-    /// Begins the purchase: a caller that hangs up strands nobody, since it then goes on by itself.
-    fn launch(self: &Arc<Self>, lead: Lead<Landed>, order: Order) -> Purchase<Landed> {
-        self.telemetry.flight("leader");
-        let engine = Arc::clone(self);
-        self.tasks.begin(async move {
-            let landed = engine.generate(order).await;
-            lead.land(landed.clone());
-            landed
-        })
     }
 
     /// The rooms that cost money.
@@ -241,7 +196,7 @@ impl Engine {
 
     /// Plans; waits for a limit when no plan fits but one would in time.
     async fn plan_when_possible(&self, order: &Order, bound: &world::Bound) -> Result<Planned, Refusal> {
-        let deadline = order.inbound.arrived + order.request.terms.deadline.value;
+        let deadline = order.deadline();
         loop {
             let (planned, view) = self.plan_now(&order.snapshot, bound, &order.request);
             if planned.best().is_some() {

@@ -19,11 +19,13 @@ const DEFAULTS: &[&str] = &[
     "share",
     "drop_negative_prompt",
     "on_moderation",
+    "takeover",
+    "retry_window",
     "prior_weight",
 ];
 const BREAKER: &[&str] = &["consecutive", "success_share", "min_samples", "window", "open_for", "open_at_most"];
 const KEY: &[&str] = &["name", "sha256"];
-const TIER: &[&str] = &["about", "quality", "max_cost_usd", "deadline"];
+const TIER: &[&str] = &["about", "quality", "max_cost_usd", "deadline", "priority"];
 const RULE: &[&str] = &[
     "id",
     "when",

@@ -19,7 +19,7 @@ use super::wire::ask::{self, Parsed};
 use super::wire::headers::{self, Accept};
 use super::wire::{answer, openai, plan};
 use crate::domain::refusal::Refusal;
-use crate::engine::{Engine, How, Inbound, Served};
+use crate::engine::{Engine, How, Inbound, Repeat, Served};
 use crate::telemetry::clock;
 
 /// One call of these routes.
@@ -38,7 +38,7 @@ impl Call<'_> {
         let accept = headers::accept(self.headers);
         self.told(negotiate(&mut parsed, accept).map_err(Problem::from))?;
         let carry = parsed.ask.response_format;
-        let served = self.engine.serve(self.inbound(parsed, label)?).await?;
+        let served = self.engine.serve(self.inbound(parsed, label, "generate")?).await?;
         let answer = match (accept, served.images.as_slice()) {
             (Accept::Raw(_), [image]) => {
                 let mut answer = routes::answer(image.format.media_type(), Payload::of(image.bytes.clone()));
@@ -55,7 +55,7 @@ impl Call<'_> {
         let (body, label) = self.body(intake).await?;
         let parsed = self.told(self.with_market(|market| openai::parse(&body, market)))?;
         let carry = parsed.ask.response_format;
-        let served = self.engine.serve(self.inbound(parsed, label)?).await?;
+        let served = self.engine.serve(self.inbound(parsed, label, "openai_generate")?).await?;
         let base = headers::base_url(self.headers, self.bounds.public_url.as_deref());
         Ok(signed(json(openai::answer(&served, carry, &base)), &served))
     }
@@ -63,7 +63,7 @@ impl Call<'_> {
     /// `POST /plan`.
     pub(super) async fn plan(&self, intake: &mut Intake) -> Result<Response<Payload>, Problem> {
         let (body, label) = self.body(intake).await?;
-        let inbound = self.inbound(self.told(ask::parse(&body).map_err(Problem::from))?, label)?;
+        let inbound = self.inbound(self.told(ask::parse(&body).map_err(Problem::from))?, label, "plan")?;
         let policy = Arc::clone(&self.engine.snapshot().digest);
         let explained = self.engine.explain(&inbound)?;
         Ok(json(plan::plan(&explained, &policy, &inbound.warnings)))
@@ -106,7 +106,7 @@ impl Call<'_> {
         self.told(known).map(drop)
     }
 
-    fn inbound(&self, parsed: Parsed, label: Option<String>) -> Result<Inbound, Problem> {
+    fn inbound(&self, parsed: Parsed, label: Option<String>, route: &'static str) -> Result<Inbound, Problem> {
         let mut warnings = parsed.warnings;
         warnings.extend(label);
         warnings.extend(headers::prefer(self.headers));
@@ -115,6 +115,7 @@ impl Call<'_> {
             key: headers::bearer(self.headers),
             request_id: Arc::clone(&self.arrival.request_id),
             idempotency_key: headers::idempotency_key(self.headers)?,
+            repeat: Repeat { route, count: headers::retry_count(self.headers) },
             share_never: headers::share_never(self.headers)?,
             warnings,
             arrived: self.arrival.arrived,

@@ -70,6 +70,11 @@ fn unquoted(text: &str) -> Option<String> {
     Some(key)
 }
 
+/// How often the client has tried before: `OpenAI`'s SDKs count it, and send no idempotency key.
+pub(in crate::server) fn retry_count(headers: &HeaderMap) -> Option<u32> {
+    headers.get("x-stainless-retry-count")?.to_str().ok()?.trim().parse().ok()
+}
+
 /// Whether `Tollgate-Share: never` stands there.
 pub(in crate::server) fn share_never(headers: &HeaderMap) -> Result<bool, Refusal> {
     match headers.get("tollgate-share") {

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::schema;
 use crate::domain::fault::Billed;
 use crate::domain::fingerprint::Fingerprint;
-use crate::domain::ledger::{Attempt, Basis, Claim, Closing, MoneyState, Opening};
+use crate::domain::ledger::{Attempt, Basis, CLAIM_LIFE, Claim, Closing, MoneyState, Opening};
 use crate::domain::money::Money;
 use crate::state::words::Words;
 use crate::state::{AmbiguousSum, LedgerFault, Record, SpendBy, SpendRow};
@@ -240,7 +240,7 @@ fn claim(row: &Row<'_>) -> rusqlite::Result<Option<Claim>> {
         return Ok(None);
     };
     let fingerprint = Fingerprint::from_hex(&print).ok_or_else(|| misread(20, "not a digest"))?;
-    Ok(Some(Claim { scope, fingerprint }))
+    Ok(Some(Claim { scope, fingerprint, life: CLAIM_LIFE }))
 }
 
 fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<std::sync::Arc<str>> {

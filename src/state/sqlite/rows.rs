@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use crate::domain::ledger::{Attempt, CLAIM_LIFE, Closing, MoneyState, Opening};
+use crate::domain::ledger::{Attempt, Closing, MoneyState, Opening};
 
 const OPEN: &str = "INSERT INTO generation (id, created_us, key, task, model, plan, rule, policy, prompt_sha256, prompt, \
      metadata, expected_cost, expected_accept, reserved, claim, fingerprint) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
 
 /// A claim passes on when it is too old, or when what it bought cost nothing and never will.
-const PASS_CLAIM: &str = "UPDATE generation SET claim = NULL WHERE claim = ?1 AND (created_us < ?2 OR \
+const PASS_CLAIM: &str = "UPDATE generation SET claim = NULL WHERE claim = ?1 AND (created_us <= ?2 OR \
      (ended_us IS NOT NULL AND answer IS NULL AND NOT EXISTS \
      (SELECT 1 FROM attempt WHERE attempt.generation = generation.id AND attempt.state <> 'released')))";
 
@@ -40,7 +40,10 @@ const LEFT_HELD: &str = "UPDATE attempt SET state = 'ambiguous' WHERE generation
 /// Writes a generation with its claim and first attempts; false when the claim is held.
 pub(super) fn open(connection: &Connection, opening: &Opening) -> rusqlite::Result<bool> {
     if let Some(claim) = &opening.claim {
-        let oldest = opening.created.as_microsecond().saturating_sub(micros(CLAIM_LIFE));
+        // A claim without life takes its place from anyone.
+        let fresh = claim.life.is_zero();
+        let oldest =
+            if fresh { i64::MAX } else { opening.created.as_microsecond().saturating_sub(micros(claim.life)) };
         connection.prepare_cached(PASS_CLAIM)?.execute(params![claim.scope, oldest])?;
         if connection.prepare_cached(CLAIMED)?.exists([&claim.scope])? {
             return Ok(false);
