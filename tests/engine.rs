@@ -352,8 +352,9 @@ async fn doubt_is_told_again_and_bought_again_only_where_the_policy_says_so() {
 #[tokio::test]
 async fn what_everybody_left_before_it_was_sent_is_called_off() {
     let house = House::with(|text| {
-        let limit = "[[provider.stability.limits]]\nname = \"one\"\nunits = 1\nper = \"10s\"\nburst = 1\n";
-        text.replacen("[provider.stability]", &format!("{limit}\n[provider.stability]"), 1)
+        let stability = "limits = [{ units = 140, unit = \"requests\", per = \"10s\", burst = 10 }]";
+        assert!(text.contains(stability));
+        text.replacen(stability, "limits = [{ units = 1, unit = \"requests\", per = \"10s\", burst = 1 }]", 1)
     })
     .await;
     let pinned = |prompt: &str| {

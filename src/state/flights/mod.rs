@@ -11,7 +11,7 @@
 //! ```
 
 pub mod board;
-
+pub mod redis;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
