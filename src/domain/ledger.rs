@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::budget::{Charge, Earmark};
 use super::fault::Billed;
 use super::fingerprint::Fingerprint;
 use super::money::Money;
@@ -236,6 +237,8 @@ pub struct Opening {
     pub claim: Option<Claim>,
     /// The plan's first calls, held: they may be sent once the opening is durable.
     pub attempts: Vec<Attempt>,
+    /// What the budgets must have room for; not read back.
+    pub earmarks: Vec<Earmark>,
 }
 
 /// How long a claim is remembered.
@@ -251,6 +254,16 @@ pub struct Claim {
     /// How long an earlier purchase holds the scope against this one: [`CLAIM_LIFE`] for a key, a window for a repeat
     /// that is told by its content, nothing for an ask that wants a purchase of its own.
     pub life: Duration,
+}
+
+impl Claim {
+    /// The latest creation, in microseconds, of a purchase that no longer holds the scope against one of `created`.
+    pub fn passes_until(&self, created: Timestamp) -> i64 {
+        if self.life.is_zero() {
+            return i64::MAX;
+        }
+        created.as_microsecond().saturating_sub(i64::try_from(self.life.as_micros()).unwrap_or(i64::MAX))
+    }
 }
 
 /// A generation as the ledger closes it.
@@ -272,6 +285,8 @@ pub struct Closing {
     pub answer: Option<String>,
     /// Every attempt, none of them held any more.
     pub attempts: Vec<Attempt>,
+    /// What is left in the budgets; not read back.
+    pub charges: Vec<Charge>,
 }
 
 #[cfg(test)]

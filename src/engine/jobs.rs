@@ -19,10 +19,12 @@ use tokio::sync::{Notify, broadcast};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::admit::{authenticate, normalise};
-use super::served::{How, Inbound, Repeat};
+use super::served::{How, Inbound, Repeat, Served};
 use super::{Engine, Landed, asked, kept};
 use crate::domain::fingerprint::Fingerprint;
+use crate::domain::ledger::Sums;
 use crate::domain::refusal::Refusal;
+use crate::domain::request::ResponseFormat;
 use crate::state::LedgerFault;
 use crate::state::jobs::{Job, JobEnd, JobState, Jobs, NewJob};
 use crate::telemetry::clock;
@@ -90,6 +92,7 @@ impl Engine {
             "ask": asked::write(&inbound.ask),
             "key": scope,
             "route": inbound.repeat.route,
+            "link": inbound.ask.response_format == ResponseFormat::Url,
             "share_never": inbound.share_never,
             "warnings": inbound.warnings,
         });
@@ -176,13 +179,11 @@ impl Engine {
 
     async fn report(&self, job: Job) -> JobReport {
         let landed = match &job.answer {
-            Some(text) => self.restore(text, How::Fresh, None).await,
+            Some(text) => self.restore(text, None, None).await,
             None => None,
         };
         let unread = (job.state == JobState::Failed && landed.is_none()).then_some(Err(Refusal::Internal));
-        let links = serde_json::from_str::<serde_json::Value>(&job.request)
-            .is_ok_and(|what| what.get("link").and_then(serde_json::Value::as_bool) == Some(true));
-        JobReport { landed: landed.or(unread), links, job }
+        JobReport { landed: landed.or(unread), links: links(&job), job }
     }
 
     fn unkept(&self, why: &LedgerFault) -> Refusal {
@@ -269,6 +270,7 @@ impl Engine {
             Some(inbound) => self.serve_as(job.key.clone(), inbound).await,
             None => Err(Refusal::Internal),
         };
+        let landed = landed.map(|served| paid(served, job));
         let state = if landed.is_ok() { JobState::Succeeded } else { JobState::Failed };
         let (message, body) = message(job, state, Some(&landed));
         let end = JobEnd {
@@ -276,7 +278,8 @@ impl Engine {
             at: clock::now(),
             answer: kept::keep(&landed),
             message: (&message, &body),
-            keep_request: self.keep_prompts,
+            // A prompt is kept no longer than it is needed.
+            request: (!self.keep_prompts).then(|| json!({ "link": links(job) }).to_string()),
         };
         let mut pause = Duration::from_millis(50);
         // A ledger that cannot be written now may be later; a process that dies first does the job again, for nothing.
@@ -286,6 +289,20 @@ impl Engine {
             pause = (pause * 2).min(BEAT);
         }
     }
+}
+
+/// Whether the caller wants links in place of pictures.
+fn links(job: &Job) -> bool {
+    let what: Option<serde_json::Value> = serde_json::from_str(&job.request).ok();
+    what.as_ref().and_then(|what| what.get("link")?.as_bool()) == Some(true)
+}
+
+/// What a job's earlier run had bought, before its process died, is the job's own purchase.
+fn paid(served: Served, job: &Job) -> Served {
+    if served.how == How::Replayed && job.runs > 1 {
+        return Served { how: How::Fresh, cost: Sums::of(&served.attempts).settled, ..served };
+    }
+    served
 }
 
 /// A job's ask, as it came.

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::admit::{authenticate, normalise};
+use super::admit::normalise;
 use super::conclude::{blank_receipt, fill, joined};
 use super::kept;
 use super::replay::{Identity, Scope, told};
 use super::served::{How, Inbound};
-use super::tasks::Purchase;
+use super::tasks::{Purchase, Tasks};
 use super::{Engine, Landed, Order};
 use crate::domain::refusal::{Doubt, Refusal};
 use crate::policy::Snapshot;
@@ -48,13 +48,12 @@ pub(crate) struct Departure {
 impl Departure {
     /// From here on the purchase goes to its end. Refused when every caller has left, or another replica leads.
     pub(crate) async fn depart(&self) -> Result<(), Refusal> {
-        if let Some(lease) = &self.lease {
-            let bound = (self.bound + SLACK).saturating_duration_since(Instant::now());
-            if !lease.depart(bound).await {
-                return Err(late(Doubt::NotStarted));
-            }
+        self.lead.depart().map_err(|_| late(Doubt::NotStarted))?;
+        let bound = (self.bound + SLACK).saturating_duration_since(Instant::now());
+        match &self.lease {
+            Some(lease) if !lease.depart(bound).await => Err(late(Doubt::NotStarted)),
+            _ => Ok(()),
         }
-        self.lead.depart().map_err(|_| late(Doubt::NotStarted))
     }
 
     fn is_lost(&self) -> bool {
@@ -66,15 +65,30 @@ const fn late(outcome: Doubt) -> Refusal {
     Refusal::DeadlineExceeded { outcome, attempts: Vec::new() }
 }
 
+/// Gives a lead back when its flight is called off.
+struct GivenBack {
+    lease: Arc<Lease>,
+    tasks: Tasks,
+}
+
+impl Drop for GivenBack {
+    fn drop(&mut self) {
+        if !self.lease.is_over() && tokio::runtime::Handle::try_current().is_ok() {
+            let lease = Arc::clone(&self.lease);
+            self.tasks.spawn(async move { lease.release().await });
+        }
+    }
+}
+
 impl Engine {
     /// Leads a request to its purchase.
-    pub(super) async fn enter(
+    pub(super) fn enter(
         self: &Arc<Self>,
         snapshot: &Arc<Snapshot>,
+        tenant: Arc<str>,
         inbound: Inbound,
         receipt: &mut Receipt,
     ) -> Result<Way, Refusal> {
-        let tenant = authenticate(snapshot, inbound.key.as_deref())?;
         receipt.key = tenant.clone();
         let request = normalise(snapshot, &tenant, &inbound)?;
         receipt.task = snapshot.catalog.task(request.task).map(|task| task.name.clone()).unwrap_or_default();
@@ -175,7 +189,7 @@ impl Engine {
                 Met::Late => return self.retell(&order, Err(late(Doubt::NotStarted))),
                 Met::Landed(text) => {
                     self.telemetry.flight("remote_follower");
-                    if let Some(landed) = self.restore(&text, How::Joined, None).await {
+                    if let Some(landed) = self.restore(&text, Some(How::Joined), None).await {
                         return self.retell(&order, landed);
                     }
                     // A result that only its own caller can read: this ask goes its own way.
@@ -189,6 +203,7 @@ impl Engine {
                     let lease = Arc::new(lease);
                     self.tasks.spawn(lease.heart());
                     order.departure.lease = Some(Arc::clone(&lease));
+                    let _given_back = GivenBack { lease: Arc::clone(&lease), tasks: self.tasks.clone() };
                     let again = order.clone();
                     let landed = self.buy(order, identity.scope.as_ref()).await;
                     if again.departure.is_lost() && matches!(&landed, Err(refusal) if *refusal == late(Doubt::NotStarted)) {

@@ -42,6 +42,9 @@ struct KeptServed {
     attempts: Vec<KeptAttempt>,
     adjustments: Vec<String>,
     policy: Arc<str>,
+    /// What its own caller paid, and how it came about for that one.
+    cost_micros: i64,
+    how: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -107,8 +110,8 @@ pub(super) fn lasts(refusal: &Refusal) -> bool {
 
 impl Engine {
     /// The answer of such a text, its pictures from the store; `None` when the text is of another version. `attempts`
-    /// stand in for those of the text where the ledger knows better by now.
-    pub(super) async fn restore(&self, text: &str, how: How, attempts: Option<Vec<Attempt>>) -> Option<Landed> {
+    /// stand in for those of the text where the ledger knows better by now; `how` is `None` for the first caller itself.
+    pub(super) async fn restore(&self, text: &str, how: Option<How>, attempts: Option<Vec<Attempt>>) -> Option<Landed> {
         match serde_json::from_str(text).ok()? {
             Kept::Refused(refusal) => refusal.restore().map(Err),
             Kept::Served(kept) => {
@@ -118,7 +121,7 @@ impl Engine {
         }
     }
 
-    async fn restore_served(&self, kept: KeptServed, how: How, attempts: Vec<Attempt>) -> Landed {
+    async fn restore_served(&self, kept: KeptServed, how: Option<How>, attempts: Vec<Attempt>) -> Landed {
         let mut images = Vec::with_capacity(kept.images.len());
         for image in &kept.images {
             let format = Format::from_name(&image.format).unwrap_or_default();
@@ -127,6 +130,12 @@ impl Engine {
             let size = Size::new(image.width, image.height);
             images.push(ServedImage { sha256: image.sha256.as_str().into(), format, size, seed: image.seed, bytes });
         }
+        // Its own caller is told the price; whoever repeats it pays nothing.
+        let own = [How::Fresh, How::Joined, How::Replayed].into_iter().find(|how| how.name() == kept.how);
+        let (how, cost) = match how {
+            Some(how) => (how, Money::ZERO),
+            None => (own.unwrap_or(How::Replayed), Money::from_micros(kept.cost_micros)),
+        };
         Ok(Served {
             id: kept.id,
             created: Timestamp::from_microsecond(kept.created_us).unwrap_or_default(),
@@ -140,7 +149,7 @@ impl Engine {
                 cost: Money::from_micros(kept.expected_micros),
                 latency: Duration::from_millis(kept.expected_latency_ms),
             },
-            cost: Money::ZERO,
+            cost,
             state: Sums::of(&attempts).state(),
             attempts,
             how,
@@ -181,6 +190,8 @@ impl From<&Served> for KeptServed {
             attempts: served.attempts.iter().map(KeptAttempt::of).collect(),
             adjustments: served.adjustments.clone(),
             policy: served.policy.clone(),
+            cost_micros: served.cost.micros(),
+            how: served.how.name().to_owned(),
         }
     }
 }

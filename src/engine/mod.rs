@@ -12,17 +12,20 @@
 //! named inputs and outputs, called from here.
 
 mod admit;
+mod asked;
 mod buy;
 mod conclude;
 mod execute;
 mod finish;
 mod hold;
+mod jobs;
 mod join;
 mod kept;
 mod replay;
 pub mod served;
 mod standing;
 pub mod tasks;
+mod webhooks;
 mod world;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,15 +48,19 @@ use crate::state::flights::Flights;
 use crate::state::flights::board::Board;
 use crate::state::{AmbiguousSum, Images, Ledger, LedgerFault, Limits};
 use crate::telemetry::{Telemetry, clock};
+use crate::state::jobs::Jobs;
 use crate::transport::Transport;
+use crate::transport::webhook::Webhooks;
 
 use admit::{authenticate, normalise};
 use conclude::{blank_receipt, fill, joined};
 use execute::Run;
+use jobs::Desk;
 use join::{Departure, Way};
 use tasks::Tasks;
 use world::World;
 
+pub use jobs::JobReport;
 pub use served::{Expected, How, Inbound, Repeat, Served, ServedImage, Timings};
 pub use standing::{Acceptance, ModelStanding, Standing};
 
@@ -91,6 +98,8 @@ pub struct Engine {
     world: World,
     flights: Flights<Landed>,
     board: Option<Arc<dyn Board>>,
+    desk: Desk,
+    webhooks: Option<Webhooks>,
     name: String,
     tasks: Tasks,
     dice: Mutex<StdRng>,
@@ -119,6 +128,7 @@ impl Engine {
     pub fn new(parts: Parts) -> Self {
         let world = World::new(Arc::clone(&parts.limits));
         let dice = parts.dice.map_or_else(|| StdRng::seed_from_u64(rand::random()), StdRng::seed_from_u64);
+        let desk = Desk::new(Jobs::new(Arc::clone(&parts.ledger)));
         Self {
             snapshots: parts.snapshots,
             ledger: parts.ledger,
@@ -129,11 +139,20 @@ impl Engine {
             world,
             flights: Flights::default(),
             board: None,
+            desk,
+            webhooks: None,
             name: uuid::Uuid::now_v7().simple().to_string(),
             tasks: Tasks::default(),
             dice: Mutex::new(dice),
             keep_prompts: parts.keep_prompts,
         }
+    }
+
+    /// The same, telling the ends of jobs to whoever asks for it.
+    #[must_use]
+    pub fn telling(mut self, webhooks: Webhooks) -> Self {
+        self.webhooks = Some(webhooks);
+        self
     }
 
     /// The same, sharing its flights with the other replicas at `board`.
@@ -146,9 +165,18 @@ impl Engine {
     /// Serves one request: exactly one answer and one receipt.
     pub async fn serve(self: &Arc<Self>, inbound: Inbound) -> Landed {
         let snapshot = self.snapshots.current();
+        match authenticate(&snapshot, inbound.key.as_deref()) {
+            Ok(tenant) => self.serve_as(tenant, inbound).await,
+            Err(refusal) => self.reported(Err(refusal), blank_receipt(&inbound, &snapshot), inbound.arrived),
+        }
+    }
+
+    /// Serves a request of a caller who is known.
+    async fn serve_as(self: &Arc<Self>, tenant: Arc<str>, inbound: Inbound) -> Landed {
+        let snapshot = self.snapshots.current();
         let mut receipt = blank_receipt(&inbound, &snapshot);
         let arrived = inbound.arrived;
-        let way = match self.enter(&snapshot, inbound, &mut receipt).await {
+        let way = match self.enter(&snapshot, tenant, inbound, &mut receipt) {
             Ok(way) => way,
             Err(refusal) => return self.reported(Err(refusal), receipt, arrived),
         };
@@ -176,7 +204,7 @@ impl Engine {
             }
         };
         let planning = planning.elapsed();
-        let mut hold = self.admit(&order, &planned);
+        let mut hold = self.admit(&order);
         let mut run = Run {
             engine: self,
             snapshot: &order.snapshot,

@@ -147,7 +147,7 @@ impl Engine {
             None => (record.opening.attempts, None),
         };
         if let Some(text) = answer
-            && let Some(landed) = self.restore(&text, How::Replayed, Some(attempts.clone())).await
+            && let Some(landed) = self.restore(&text, Some(How::Replayed), Some(attempts.clone())).await
         {
             return Recalled::Answer(Box::new(landed));
         }

@@ -50,7 +50,7 @@ const REQUEUE_LAPSED: &str =
 const END: &str = "UPDATE job SET state = ?3, ended_us = ?4, answer = ?5, owner = NULL, until_us = NULL \
      WHERE id = ?1 AND owner = ?2 AND state = 'running'";
 
-const FORGET_REQUEST: &str = "UPDATE job SET request = '{}' WHERE id = ?1 AND ended_us IS NOT NULL";
+const FORGET_REQUEST: &str = "UPDATE job SET request = ?2 WHERE id = ?1 AND ended_us IS NOT NULL";
 
 const CANCEL: &str = "UPDATE job SET state = 'cancelled', ended_us = ?2, owner = NULL, until_us = NULL \
      WHERE id = ?1 AND state IN ('queued', 'running')";
@@ -173,8 +173,8 @@ pub struct JobEnd<'a> {
     pub answer: Option<String>,
     /// The message that tells it, by id and body.
     pub message: (&'a str, &'a str),
-    /// Whether the ask is kept.
-    pub keep_request: bool,
+    /// What is left of the ask.
+    pub request: Option<String>,
 }
 
 /// The jobs of a ledger.
@@ -255,8 +255,8 @@ impl Jobs {
         let ended = [id.into(), owner.into(), state.into(), at.into(), end.answer.into()];
         let told = [id.into(), message.into(), body.into(), at.into(), state.into()];
         let mut statements = vec![Statement::new(END, ended), Statement::new(TELL, told)];
-        if !end.keep_request {
-            statements.push(Statement::new(FORGET_REQUEST, [id.into()]));
+        if let Some(left) = end.request {
+            statements.push(Statement::new(FORGET_REQUEST, [id.into(), left.into()]));
         }
         Ok(self.0.write(statements).await?.first() == Some(&1))
     }

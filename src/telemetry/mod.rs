@@ -171,6 +171,16 @@ impl Telemetry {
         self.instruments.counter(Metric::Idempotency, &[result]).add(1);
     }
 
+    /// Jobs that have not ended: `queued` or `running`.
+    pub fn jobs(&self, state: &'static str, count: u64) {
+        self.instruments.gauge(Metric::Jobs, &[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A webhook was tried: `delivered`, `retried`, `gave_up` or `blocked`.
+    pub fn webhook(&self, result: &'static str) {
+        self.instruments.counter(Metric::Webhooks, &[result]).add(1);
+    }
+
     /// A flight was taken over from a leader that was lost.
     pub fn flight_takeover(&self) {
         self.instruments.counter(Metric::FlightTakeovers, &[]).add(1);

@@ -236,6 +236,11 @@ impl Lease {
         self.held.lost.load(Ordering::Acquire)
     }
 
+    /// Whether it was finished or given up.
+    pub fn is_over(&self) -> bool {
+        self.held.over.load(Ordering::Acquire)
+    }
+
     /// Leaves the result; false when another's is there already, so that this purchase is a duplicate.
     pub async fn finish(&self, result: &str) -> bool {
         self.end();
