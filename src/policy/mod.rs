@@ -13,6 +13,7 @@ pub mod diagnostic;
 pub mod files;
 mod fmt;
 mod raw;
+pub mod replay;
 mod shape;
 pub mod snapshot;
 pub mod source;

@@ -11,15 +11,10 @@ use super::super::ask::Body;
 use super::super::exit::Failure;
 use super::super::house;
 use crate::domain::plan::explain::explain;
-use crate::domain::plan::{Gate, ModelView, View, plan as planned};
-use crate::domain::quality::{Posterior, Prior};
+use crate::domain::plan::plan as planned;
 use crate::domain::refusal::Refusal;
-use crate::domain::request::GenerationRequest;
 use crate::policy::{self, Overrides, Process, Severity, Snapshot};
 use crate::server;
-
-/// For upscalers, whose own acceptance the planner does not ask for.
-const NO_PRIOR: Prior = Prior { mean: 0.5, weight: 2.0 };
 
 /// The answer of `/plan` by this policy alone.
 pub(super) fn plan(body: &Body, path: Option<&Path>) -> Result<Value, Failure> {
@@ -29,7 +24,7 @@ pub(super) fn plan(body: &Body, path: Option<&Path>) -> Result<Value, Failure> {
     let request = snapshot
         .resolve(ask, "")
         .map_err(|wrong| Failure::usage(format!("{} (at {})", wrong.detail, wrong.pointer)))?;
-    let view = view(&snapshot, &request);
+    let view = snapshot.guess(request.task);
     let planned = planned(&request, &snapshot.catalog, &view, house::today());
     let explained = explain(&planned, &request, &snapshot.catalog, &view);
     let answer = server::plan_answer(&explained, &snapshot.digest, &warnings);
@@ -50,15 +45,4 @@ fn snapshot(path: Option<&Path>) -> Result<Snapshot, Failure> {
         let text: Vec<_> = errors.map(|one| one.render(false)).collect();
         Failure::usage(format!("the policy has mistakes\n\n{}", text.join("\n\n")))
     })
-}
-
-/// The world as the policy guesses it: everything conducts, latencies and acceptance are as written.
-fn view(snapshot: &Snapshot, request: &GenerationRequest) -> View {
-    let task = usize::from(request.task.0);
-    let model = |model: &crate::domain::catalog::Model| ModelView {
-        gate: Gate::Open,
-        latency: model.latency,
-        accept: Posterior::new(model.priors.get(task).copied().unwrap_or(NO_PRIOR), 0.0, 0.0),
-    };
-    View { models: snapshot.catalog.models.iter().map(model).collect() }
 }

@@ -5,6 +5,7 @@
 //! there are. To add a column: a migration in `state/schema/`, then `rows.rs` and `state/books.rs`.
 
 mod budgets;
+mod checkpoint;
 mod queue;
 mod reads;
 mod rows;
@@ -45,7 +46,7 @@ impl SqliteLedger {
         let opened = schema::writer(path, durability)?;
         Ok(Self {
             readers: Arc::new(Readers::open(path)?),
-            writer: Some(Writer::start(opened.connection)?),
+            writer: Some(Writer::start(opened.connection, path)?),
             recovered: opened.recovered,
             _lock: Some(opened.lock),
         })
