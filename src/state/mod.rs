@@ -6,6 +6,7 @@
 
 mod books;
 mod command;
+pub mod doubts;
 pub mod flights;
 mod folder;
 pub mod images;
