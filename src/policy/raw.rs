@@ -82,6 +82,12 @@ pub(super) struct Defaults {
     pub(super) drop_negative_prompt: Option<bool>,
     /// What follows when a provider's moderation refuses.
     pub(super) on_moderation: Option<OnModeration>,
+    /// What follows when a key comes again whose purchase is in doubt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) takeover: Option<Takeover>,
+    /// For how long an identical request without an idempotency key is taken for a repeat, such as "30s".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retry_window: Option<At<String>>,
     /// How many verdicts the `accept` numbers of this file are worth.
     pub(super) prior_weight: Option<At<f64>>,
 }
@@ -126,6 +132,16 @@ pub(super) enum OnModeration {
     NextPlan,
 }
 
+/// What follows when a key comes again whose purchase is in doubt.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Takeover {
+    /// It is bought again: the doubtful purchase is paid twice at worst.
+    BuyAgain,
+    /// The answer says that it is in doubt, until someone knows.
+    FailAmbiguous,
+}
+
 /// A caller's API key.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -151,6 +167,9 @@ pub(super) struct Tier {
     pub(super) max_cost_usd: Option<At<f64>>,
     /// From a request's arrival to its answer, such as "2m".
     pub(super) deadline: Option<At<String>>,
+    /// Which jobs go first: those of a greater number. 0 when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) priority: Option<At<i64>>,
 }
 
 /// What holds for requests of a kind. What a rule leaves out comes from the tier, then from `[defaults]`.

@@ -79,6 +79,8 @@ pub struct Tier {
     pub max_cost: Option<Term<Money>>,
     /// From arrival to answer.
     pub deadline: Option<Term<Duration>>,
+    /// Which jobs go first: those of a greater number.
+    pub priority: i64,
     /// Where its `quality` is written.
     pub place: Place,
 }
@@ -117,6 +119,10 @@ pub struct Defaults {
     pub drop_negative_prompt: bool,
     /// Whether a moderated request goes on to the next provider.
     pub moderated_next: bool,
+    /// Whether a purchase in doubt is bought again when its key comes again.
+    pub buy_again: bool,
+    /// For how long an identical request without a key is taken for a repeat.
+    pub retry_window: Option<Duration>,
 }
 
 /// What holds for requests that match a condition.

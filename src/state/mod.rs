@@ -6,11 +6,14 @@
 
 mod books;
 mod command;
+pub mod doubts;
 pub mod flights;
 mod folder;
 pub mod images;
+pub mod jobs;
 pub mod limits;
 pub mod postgres;
+pub mod redis;
 mod schema;
 pub mod sql;
 pub mod sqlite;

@@ -31,6 +31,50 @@ Examples:
   tollgate ledger show gen_0190f3c2"
     )]
     Show(ShowArgs),
+    /// List the money in doubt; ends with 5 while there is any
+    #[command(
+        help_template = TEMPLATE,
+        after_help = "\
+Examples:
+  tollgate ledger ambiguous
+  tollgate --json ledger ambiguous --data /var/lib/tollgate"
+    )]
+    Ambiguous(AmbiguousArgs),
+    /// Settle money in doubt from an invoice
+    #[command(
+        help_template = TEMPLATE,
+        after_help = "\
+The file has a header. With the columns `id` and `usd` (and `seq` where a generation has several calls in doubt), each
+row settles that call; 0 frees it. Without `id`, the columns `provider`, `usd` and, where the invoice has them, `model`
+and `at` settle the oldest call in doubt that fits.
+
+Examples:
+  tollgate ledger reconcile invoice.csv
+  tollgate ledger reconcile invoice.csv --dry-run"
+    )]
+    Reconcile(ReconcileArgs),
+}
+
+/// `tollgate ledger ambiguous`.
+#[derive(Args, Debug)]
+pub(crate) struct AmbiguousArgs {
+    /// The gateway's data folder
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data: PathBuf,
+}
+
+/// `tollgate ledger reconcile`.
+#[derive(Args, Debug)]
+pub(crate) struct ReconcileArgs {
+    /// The invoice
+    #[arg(value_name = "FILE.csv")]
+    pub(crate) file: PathBuf,
+    /// Tell what would be settled, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The gateway's data folder
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data: PathBuf,
 }
 
 /// `tollgate ledger spend`.

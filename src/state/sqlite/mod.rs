@@ -58,6 +58,15 @@ impl SqliteLedger {
         Ok(Self { readers: Arc::new(Readers::open(path.as_ref())?), writer: None, recovered: 0, _lock: None })
     }
 
+    /// Opens a ledger for a few words beside the process that writes it: nothing is recovered, since what is under way is
+    /// that process's own.
+    pub fn beside(path: impl AsRef<Path>) -> Result<Self, LedgerFault> {
+        let path = path.as_ref();
+        let connection = schema::beside(path)?;
+        let readers = Arc::new(Readers::open(path)?);
+        Ok(Self { readers, writer: Some(Writer::start(connection, path)?), recovered: 0, _lock: None })
+    }
+
     /// Attempts that opening found held by a process that had died: now ambiguous.
     pub const fn recovered(&self) -> u64 {
         self.recovered

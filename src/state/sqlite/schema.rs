@@ -57,6 +57,17 @@ pub(super) fn writer(path: &Path, durability: Durability) -> Result<Opened, Ledg
     Ok(Opened { connection, recovered, lock })
 }
 
+/// Opens the file for a writer beside the one that has the lock: the store itself keeps their transactions apart.
+pub(super) fn beside(path: &Path) -> Result<Connection, LedgerFault> {
+    drop(reader(path)?);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
+        set_up(&connection, Durability::Power)?;
+        Ok(connection)
+    });
+    opened.map_err(|fault| unavailable(&fault))
+}
+
 /// Opens the file for copying its log into it.
 pub(super) fn checkpointer(path: &Path) -> Result<Connection, LedgerFault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
