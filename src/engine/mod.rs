@@ -20,6 +20,7 @@ mod hold;
 mod replay;
 pub mod served;
 mod standing;
+pub mod studio;
 pub mod tasks;
 mod world;
 
@@ -91,6 +92,7 @@ pub struct Engine {
     tasks: Tasks,
     dice: Mutex<StdRng>,
     keep_prompts: bool,
+    thumbs: studio::Thumbs,
 }
 
 /// A request on its way through the rooms that cost money.
@@ -126,6 +128,7 @@ impl Engine {
             tasks: Tasks::default(),
             dice: Mutex::new(dice),
             keep_prompts: parts.keep_prompts,
+            thumbs: studio::Thumbs::default(),
         }
     }
 

@@ -22,7 +22,7 @@ const DEFAULTS: &[&str] = &[
     "prior_weight",
 ];
 const BREAKER: &[&str] = &["consecutive", "success_share", "min_samples", "window", "open_for", "open_at_most"];
-const KEY: &[&str] = &["name", "sha256"];
+const KEY: &[&str] = &["name", "sha256", "reviewer"];
 const TIER: &[&str] = &["about", "quality", "max_cost_usd", "deadline"];
 const RULE: &[&str] = &[
     "id",

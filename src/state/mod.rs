@@ -8,7 +8,9 @@ pub mod flights;
 mod folder;
 pub mod images;
 pub mod limits;
+pub mod sql;
 pub mod sqlite;
+pub mod studio;
 mod words;
 
 use std::fmt;
@@ -23,6 +25,8 @@ use crate::domain::ledger::{Attempt, Closing, Opening};
 use crate::domain::money::Money;
 use crate::domain::quota::Limit;
 use crate::transport::Boxed;
+
+use sql::{Row, Value};
 
 /// The books.
 pub trait Ledger: Send + Sync {
@@ -51,6 +55,9 @@ pub trait Ledger: Send + Sync {
 
     /// Money in doubt, by provider; a provider without any is left out. Cheap: it reads only what is in doubt.
     fn doubt(&self) -> Boxed<'_, Result<Vec<AmbiguousSum>, LedgerFault>>;
+
+    /// The rows that a query answers, as of one moment.
+    fn rows(&self, sql: &'static str, parameters: Vec<Value>) -> Boxed<'_, Result<Vec<Row>, LedgerFault>>;
 }
 
 /// What a store keeps when everything stops at once.
@@ -143,6 +150,16 @@ pub trait Images: Send + Sync {
 
     /// The picture of that hash and format, verified against the hash; `None` when there is none.
     fn get<'a>(&'a self, sha256: &'a str, format: Format) -> Boxed<'a, Result<Option<Bytes>, ImagesFault>>;
+
+    /// Keeps a small copy of the picture of that hash beside it. A store that keeps none has it made anew each time.
+    fn put_thumb<'a>(&'a self, _sha256: &'a str, _bytes: Bytes) -> Boxed<'a, Result<(), ImagesFault>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// The small copy, if it is kept. What it shows is not verified: it can be made again.
+    fn thumb<'a>(&'a self, _sha256: &'a str) -> Boxed<'a, Result<Option<Bytes>, ImagesFault>> {
+        Box::pin(async { Ok(None) })
+    }
 }
 
 /// Why a picture could not be stored or read.

@@ -21,6 +21,7 @@ use self::queue::{Command, Done};
 use self::reads::Readers;
 use self::schema::Lock;
 use self::writer::Writer;
+use super::sql::{Row, Value};
 use super::{AmbiguousSum, Durability, Ledger, LedgerFault, Record, SpendBy, SpendRow};
 use crate::domain::ledger::{Attempt, Closing, Opening};
 use crate::transport::Boxed;
@@ -124,5 +125,9 @@ impl Ledger for SqliteLedger {
 
     fn doubt(&self) -> Boxed<'_, Result<Vec<AmbiguousSum>, LedgerFault>> {
         self.read(Readers::doubt)
+    }
+
+    fn rows(&self, sql: &'static str, parameters: Vec<Value>) -> Boxed<'_, Result<Vec<Row>, LedgerFault>> {
+        self.read(move |readers| readers.rows(sql, &parameters))
     }
 }

@@ -8,14 +8,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::types::{ToSqlOutput, Type, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params_from_iter};
 
 use super::schema;
 use crate::domain::fault::Billed;
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::ledger::{Attempt, Basis, Claim, Closing, MoneyState, Opening};
 use crate::domain::money::Money;
+use crate::state::sql::{self, Value};
 use crate::state::words::Words;
 use crate::state::{AmbiguousSum, LedgerFault, Record, SpendBy, SpendRow};
 
@@ -102,6 +103,18 @@ impl Readers {
         })
     }
 
+    /// The rows that a query answers.
+    pub(super) fn rows(&self, sql: &str, parameters: &[Value]) -> Result<Vec<sql::Row>, LedgerFault> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            let width = statement.column_count();
+            let read = |row: &Row<'_>| {
+                (0..width).map(|column| cell(row.get_ref(column)?)).collect::<rusqlite::Result<Vec<_>>>()
+            };
+            statement.query_map(params_from_iter(parameters.iter().map(Bound)), |row| read(row).map(sql::Row))?.collect()
+        })
+    }
+
     fn read<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerFault> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = idle.map_or_else(|| schema::reader(&self.path), Ok)?;
@@ -169,6 +182,29 @@ impl Readers {
             latency: span(row, 10)?,
         })
     }
+}
+
+/// One parameter.
+struct Bound<'a>(&'a Value);
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self.0 {
+            Value::Null => ValueRef::Null,
+            Value::Int(number) => ValueRef::Integer(*number),
+            Value::Real(number) => ValueRef::Real(*number),
+            Value::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}
+
+fn cell(value: ValueRef<'_>) -> rusqlite::Result<Value> {
+    Ok(match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Int(number),
+        ValueRef::Real(number) => Value::Real(number),
+        ValueRef::Text(text) | ValueRef::Blob(text) => Value::Text(std::str::from_utf8(text)?.to_owned()),
+    })
 }
 
 /// The attempt as it was before it was sent.

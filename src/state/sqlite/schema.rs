@@ -13,7 +13,7 @@ use super::writer::unavailable;
 use crate::state::{Durability, LedgerFault};
 
 /// Each brings the file from one `user_version` to the next.
-const MIGRATIONS: [&str; 1] = [include_str!("schema/0001_ledger.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema/0001_ledger.sql"), include_str!("schema/0002_verdicts.sql")];
 
 /// Microseconds of a day.
 const DAY: i64 = 86_400_000_000;
