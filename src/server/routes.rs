@@ -13,7 +13,7 @@ use super::door::{Arrival, Ended};
 use super::intake::Intake;
 use super::payload::Payload;
 use super::problem::Problem;
-use super::{Bounds, admin, generate, images};
+use super::{Bounds, admin, generate, images, studio};
 use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
 use crate::telemetry::Telemetry;
@@ -36,6 +36,7 @@ POST /plan                      the same body; every candidate plan, spending no
 GET  /images/{sha256}.{ext}     a picture by its content
 POST /v1/images/generations     OpenAI's shape; set base_url to this address plus /v1
 GET  /v1/models                 what can be bought
+GET  /studio                    for people: judge pictures, see what they cost and why
 
 On the admin address: GET /metrics /healthz /readyz /policy /providers, POST /-/reload
 ";
@@ -56,6 +57,7 @@ pub(super) enum Route {
     Providers,
     Ready,
     Reload,
+    Studio(studio::Room),
 }
 
 impl Route {
@@ -74,6 +76,7 @@ impl Route {
             Self::Providers => "providers",
             Self::Ready => "readyz",
             Self::Reload => "reload",
+            Self::Studio(_) => "studio",
         }
     }
 }
@@ -87,6 +90,7 @@ fn api(path: &[&str]) -> Option<(Route, &'static str)> {
         ["generate"] => (Route::Generate, POST),
         ["plan"] => (Route::Plan, POST),
         ["images", file] => (Route::Image((*file).to_owned()), GET),
+        ["studio", place @ ..] => (Route::Studio(studio::find(place)?), GET),
         ["v1", "images", "generations"] => (Route::OpenaiGenerate, POST),
         ["v1", "models"] => (Route::OpenaiModels, GET),
         // An id has a slash, which some clients escape.
@@ -128,7 +132,8 @@ fn find(plane: Plane, method: &Method, path: &str) -> Result<Route, Problem> {
 }
 
 fn lost(plane: Plane, path: &str, elsewhere: bool) -> String {
-    const API: [&str; 5] = ["/generate", "/plan", "/images/{sha256}.{ext}", "/v1/images/generations", "/v1/models"];
+    const API: [&str; 6] =
+        ["/generate", "/plan", "/images/{sha256}.{ext}", "/v1/images/generations", "/v1/models", "/studio"];
     const ADMIN: [&str; 6] = ["/metrics", "/healthz", "/readyz", "/policy", "/providers", "/-/reload"];
     if elsewhere {
         let other = if plane == Plane::Api { "admin" } else { "API" };
@@ -196,6 +201,7 @@ impl Routes {
             Route::Providers => Ok(admin::providers(engine)),
             Route::Ready => Ok(admin::ready(engine)),
             Route::Reload => Ok(admin::reload(engine).await),
+            Route::Studio(room) => studio::answer(engine, room, arrival, headers).await,
         }
     }
 }
