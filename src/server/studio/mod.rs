@@ -43,7 +43,7 @@ pub(super) enum Room {
 }
 
 /// The page: name, media type, bytes. The first is the page itself.
-const FILES: [(&str, &str, &[u8]); 12] = [
+const FILES: [(&str, &str, &[u8]); 14] = [
     ("", "text/html; charset=utf-8", include_bytes!("page/index.html")),
     ("studio.css", "text/css; charset=utf-8", include_bytes!("page/studio.css")),
     ("icon.svg", "image/svg+xml", include_bytes!("page/icon.svg")),
@@ -52,6 +52,8 @@ const FILES: [(&str, &str, &[u8]); 12] = [
     ("gateway.js", SCRIPT, include_bytes!("page/gateway.js")),
     ("plot.js", SCRIPT, include_bytes!("page/plot.js")),
     ("words.js", SCRIPT, include_bytes!("page/words.js")),
+    ("wall.js", SCRIPT, include_bytes!("page/wall.js")),
+    ("viewer.js", SCRIPT, include_bytes!("page/viewer.js")),
     ("review.js", SCRIPT, include_bytes!("page/review.js")),
     ("spend.js", SCRIPT, include_bytes!("page/spend.js")),
     ("planner.js", SCRIPT, include_bytes!("page/planner.js")),
