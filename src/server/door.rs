@@ -83,7 +83,7 @@ impl Door {
             query: request.uri().query().unwrap_or_default().into(),
             readers: if request.uri().path().starts_with("/v1/") { Readers::Openai } else { Readers::Native },
         };
-        let found = self.routes.find(request.method(), request.uri().path());
+        let found = self.routes.find(request.method(), request.uri());
         let name = found.as_ref().map_or("unknown", Route::name);
         let mut account = Account::open(&self, name, request.method(), arrival.arrived, &pulse);
 
