@@ -24,6 +24,7 @@ mod kept;
 mod replay;
 pub mod served;
 mod standing;
+pub mod studio;
 pub mod tasks;
 mod webhooks;
 mod world;
@@ -104,6 +105,7 @@ pub struct Engine {
     tasks: Tasks,
     dice: Mutex<StdRng>,
     keep_prompts: bool,
+    thumbs: studio::Thumbs,
 }
 
 /// A request on its way through the rooms that cost money.
@@ -145,6 +147,7 @@ impl Engine {
             tasks: Tasks::default(),
             dice: Mutex::new(dice),
             keep_prompts: parts.keep_prompts,
+            thumbs: studio::Thumbs::default(),
         }
     }
 

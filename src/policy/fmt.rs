@@ -25,7 +25,7 @@ const DEFAULTS: &[&str] = &[
     "prior_weight",
 ];
 const BREAKER: &[&str] = &["consecutive", "success_share", "min_samples", "window", "open_for", "open_at_most"];
-const KEY: &[&str] = &["name", "sha256"];
+const KEY: &[&str] = &["name", "sha256", "reviewer"];
 const BUDGET: &[&str] = &["name", "usd", "per", "key", "metadata", "task", "provider", "on_exhausted"];
 const TIER: &[&str] = &["about", "quality", "max_cost_usd", "deadline", "priority"];
 const RULE: &[&str] = &[

@@ -152,6 +152,9 @@ pub(super) struct Key {
     /// SHA-256 of the key, in hexadecimal; never the key itself.
     #[schemars(required)]
     pub(super) sha256: Option<At<String>>,
+    /// Sees and judges the pictures of every key in the studio; without it, its own alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) reviewer: bool,
 }
 
 /// A name for a level of quality.

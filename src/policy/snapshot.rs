@@ -160,6 +160,8 @@ pub struct ApiKey {
     pub name: Arc<str>,
     /// SHA-256 of the key.
     pub sha256: [u8; 32],
+    /// Whether it sees and judges every key's pictures in the studio.
+    pub reviewer: bool,
     /// Where the policy says so.
     pub place: Place,
 }

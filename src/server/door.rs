@@ -50,6 +50,8 @@ pub(super) struct Arrival {
     pub(super) arrived: Instant,
     /// For the books.
     pub(super) received: Timestamp,
+    /// What follows the `?`; empty when nothing does.
+    pub(super) query: Arc<str>,
     /// Whose readers its errors are for.
     pub(super) readers: Readers,
 }
@@ -78,6 +80,7 @@ impl Door {
             request_id: headers::request_id(request.headers()),
             arrived: Instant::now(),
             received: clock::now(),
+            query: request.uri().query().unwrap_or_default().into(),
             readers: if request.uri().path().starts_with("/v1/") { Readers::Openai } else { Readers::Native },
         };
         let found = self.routes.find(request.method(), request.uri());

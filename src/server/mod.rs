@@ -25,6 +25,7 @@ mod payload;
 mod problem;
 mod routes;
 mod socket;
+mod studio;
 mod wire;
 
 use std::io;
