@@ -18,7 +18,7 @@ use crate::engine::tasks::Tasks;
 use crate::engine::{Engine, Parts};
 use crate::policy::watch::{Cause, OnReload, Pace};
 use crate::policy::{self, CheckReport, Origin, Process, ReloadReport, Snapshot, Snapshots};
-use crate::server::{Bounds, Plane, Server};
+use crate::server::{Bounds, Native, Plane, Server};
 use crate::state::images::StoredImages;
 use crate::state::limits::LocalLimits;
 use crate::state::sqlite::SqliteLedger;
@@ -30,6 +30,7 @@ pub struct House {
     engine: Arc<Engine>,
     api: Server,
     admin: Server,
+    native: Option<Native>,
     tasks: Tasks,
     stop: watch::Sender<bool>,
     grace: Duration,
@@ -61,6 +62,10 @@ impl House {
         safe(&settings, &snapshot)?;
         let api = bind(settings.server.listen, "API", "--listen").await?;
         let admin = bind(settings.server.admin, "admin plane", "--admin").await?;
+        let native = match snapshot.native.on || settings.server.proxy_always {
+            true => Some(bind(settings.server.proxy, "pass-through", "--proxy").await?),
+            false => None,
+        };
         let ledger = ledger(&settings)?;
         let notes = notes(&settings, &snapshot, ledger.recovered());
         let transport = HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?;
@@ -80,8 +85,11 @@ impl House {
                 .map_err(|why| Failure::usage(format!("a door cannot be opened: {why}")))
         };
         let (api, admin) = (door(api, Plane::Api)?, door(admin, Plane::Admin)?);
+        let always = settings.server.proxy_always;
+        let native = native.map(|listener| Native::start(listener, Arc::clone(&engine), bounds.clone(), always));
+        let native = native.transpose().map_err(|why| Failure::usage(format!("a door cannot be opened: {why}")))?;
         let (stop, grace) = (watch::Sender::new(false), bounds.grace);
-        let house = Self { engine, api, admin, tasks: Tasks::default(), stop, grace, notes };
+        let house = Self { engine, api, admin, native, tasks: Tasks::default(), stop, grace, notes };
         house.follow(snapshots);
         Ok(house)
     }
@@ -98,7 +106,8 @@ impl House {
 
     /// Every plane with its address.
     pub fn planes(&self) -> Vec<(&'static str, SocketAddr)> {
-        vec![("api", self.api_addr()), ("admin", self.admin_addr())]
+        let native = self.native.iter().map(|native| ("proxy", native.address()));
+        [("api", self.api_addr()), ("admin", self.admin_addr())].into_iter().chain(native).collect()
     }
 
     /// What an operator should know at the start, a line each.
@@ -126,7 +135,12 @@ impl House {
     /// Lets no one in any more, finishes what is under way and closes. Purchases outlive their callers: they are waited
     /// for as well, as long as the doors' grace; what is then left is in doubt in the books.
     pub async fn shutdown(self) {
-        self.api.stop().await;
+        let native = async {
+            if let Some(native) = self.native {
+                native.stop().await;
+            }
+        };
+        tokio::join!(self.api.stop(), native);
         if tokio::time::timeout(self.grace, self.engine.idle()).await.is_err() {
             tracing::warn!("purchases are cut off; their money is in doubt");
         }
@@ -238,8 +252,9 @@ pub(crate) fn check_policy(settings: &Settings) -> CheckReport {
 
 /// Why these settings and this policy would let anyone on the network spend money, if they would.
 pub(crate) fn exposed(settings: &Settings, snapshot: &Snapshot) -> Option<Failure> {
-    let open = settings.server.listen;
-    (!open.ip().is_loopback() && snapshot.keys.is_empty()).then(|| {
+    let native = snapshot.native.on.then_some(settings.server.proxy);
+    let open = [Some(settings.server.listen), native].into_iter().flatten().find(|address| !address.ip().is_loopback())?;
+    snapshot.keys.is_empty().then(|| {
         Failure::usage(format!("{open} is reachable from other machines, and the policy has no API key"))
             .help("`tollgate key new NAME` makes a key and its row for the policy; or listen on 127.0.0.1")
     })

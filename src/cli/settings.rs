@@ -51,6 +51,8 @@ pub struct Server {
     pub admin: SocketAddr,
     /// The native pass-through.
     pub proxy: SocketAddr,
+    /// Whether the pass-through runs also while the policy has it off, as in a demo; no setting.
+    pub proxy_always: bool,
     /// Open connections of one plane.
     pub max_connections: u64,
     /// Requests under way at once.
@@ -91,6 +93,7 @@ impl Default for Settings {
                 listen: local(8080),
                 admin: local(8081),
                 proxy: local(8082),
+                proxy_always: false,
                 max_connections: 4_096,
                 max_in_flight: 1_024,
                 body_limit: 16 << 20,

@@ -21,6 +21,7 @@ mod replay;
 pub mod served;
 mod standing;
 pub mod tasks;
+pub mod transit;
 mod world;
 
 use std::sync::{Arc, Mutex, PoisonError};

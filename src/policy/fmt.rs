@@ -9,7 +9,7 @@ use toml_edit::{Array, Decor, DocumentMut, Item, RawString, Table, TomlError, Va
 use super::diagnostic::{Diagnostic, codes};
 use super::source::Source;
 
-const ROOT: &[&str] = &["version", "defaults", "breaker", "key", "tier", "rule", "task", "sizes", "provider", "model"];
+const ROOT: &[&str] = &["version", "defaults", "breaker", "proxy", "key", "tier", "rule", "task", "sizes", "provider", "model"];
 const DEFAULTS: &[&str] = &[
     "quality",
     "deadline",
@@ -38,7 +38,9 @@ const RULE: &[&str] = &[
     "review_cost_usd",
 ];
 const TASK: &[&str] = &["about", "quoted_text", "words"];
-const PROVIDER: &[&str] = &["dialect", "base_url", "key", "off", "local", "only_on_prem", "limits", "options"];
+const PROVIDER: &[&str] = &["dialect", "base_url", "key", "off", "local", "only_on_prem", "limits", "options", "route"];
+const PROXY: &[&str] = &["on", "patience"];
+const ROUTE: &[&str] = &["call", "usd", "model", "images", "size", "tell"];
 const LIMIT: &[&str] = &["name", "units", "unit", "per", "burst"];
 const MODEL: &[&str] = &[
     "remote",
@@ -82,11 +84,13 @@ fn order(path: &[&str]) -> Option<&'static [&'static str]> {
         [] => ROOT,
         ["defaults"] => DEFAULTS,
         ["breaker"] => BREAKER,
+        ["proxy"] => PROXY,
         ["key"] => KEY,
         ["tier", _] => TIER,
         ["rule"] => RULE,
         ["task", _] => TASK,
         ["provider", _] => PROVIDER,
+        ["provider", _, "route"] => ROUTE,
         ["model", _] => MODEL,
         ["provider" | "model", _, "limits"] => LIMIT,
         ["model", _, "free"] => FREE,

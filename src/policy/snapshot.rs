@@ -13,6 +13,7 @@ use super::text;
 use crate::domain::breaker::Settings;
 use crate::domain::catalog::{Catalog, ModelIx, Place, TaskIx};
 use crate::domain::money::Money;
+use crate::domain::native::Native;
 use crate::domain::request::{Ask, GenerationRequest, ModelChoice, Quality};
 use crate::domain::rule::{Share, Source, Term, Terms};
 use crate::transport::Endpoint;
@@ -37,6 +38,8 @@ pub struct Snapshot {
     pub keys: Vec<ApiKey>,
     /// When a provider or model is left alone.
     pub breaker: Settings,
+    /// The pass-through: what it lets by, and for how much.
+    pub native: Native,
     /// What the operator should look at.
     pub warnings: Vec<Diagnostic>,
     classifier: Classifier,
@@ -52,6 +55,7 @@ pub(super) struct Parts {
     pub(super) rules: Vec<Rule>,
     pub(super) keys: Vec<ApiKey>,
     pub(super) breaker: Settings,
+    pub(super) native: Native,
 }
 
 /// A name for a level of quality.
@@ -157,9 +161,9 @@ pub struct Unresolved {
 
 impl Snapshot {
     pub(super) fn new(parts: Parts, warnings: Vec<Diagnostic>) -> Self {
-        let Parts { digest, catalog, endpoints, tiers, defaults, rules, keys, breaker } = parts;
+        let Parts { digest, catalog, endpoints, tiers, defaults, rules, keys, breaker, native } = parts;
         let classifier = Classifier::new(&catalog.tasks, catalog.default_task);
-        Self { digest, catalog, endpoints, tiers, defaults, rules, keys, breaker, warnings, classifier }
+        Self { digest, catalog, endpoints, tiers, defaults, rules, keys, breaker, native, warnings, classifier }
     }
 
     /// The task that claims a prompt: the first of the file whose signs it shows, else the default.

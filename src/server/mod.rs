@@ -2,7 +2,8 @@
 //!
 //! Why it exists: hyper gives a parsed message; a door needs caps, patience, an account of each exchange and an orderly
 //! end as well. What it refuses to know: plans, prices, providers. Inside are `connection` (sockets to exchanges),
-//! `door` (an exchange and its account), `routes` (paths), `wire` (bodies) and `problem` (status codes, only there).
+//! `door` (an exchange and its account), `routes` (paths), `wire` (bodies) and `problem` (status codes, only there);
+//! `passthrough` is a plane of its own, and Pingora's.
 //! To add a route: `routes.rs`.
 //!
 //! The layers of tower around every exchange, outermost first, and why each may be one: it is about HTTP or load alone,
@@ -19,6 +20,7 @@ mod door;
 mod generate;
 mod images;
 mod intake;
+mod passthrough;
 mod payload;
 mod problem;
 mod routes;
@@ -42,6 +44,7 @@ use crate::engine::Engine;
 use door::Door;
 use routes::Routes;
 
+pub use passthrough::Native;
 pub use routes::Plane;
 
 /// What a door bears.

@@ -8,6 +8,7 @@
 mod floors;
 mod limits;
 mod models;
+mod natives;
 mod prices;
 mod providers;
 mod rules;
@@ -100,6 +101,7 @@ struct Entry<'a, T> {
 struct Merged<'a> {
     defaults: Option<Entry<'a, At<raw::Defaults>>>,
     breaker: Option<(Scope<'a>, &'a raw::Breaker)>,
+    proxy: Option<(Scope<'a>, &'a At<raw::Proxy>)>,
     keys: Vec<(Scope<'a>, &'a raw::Key)>,
     tiers: Vec<Entry<'a, raw::Tier>>,
     rules: Vec<(Scope<'a>, &'a raw::Rule)>,
@@ -121,6 +123,7 @@ impl<'a> Merged<'a> {
         let mut merged = Self {
             defaults: None,
             breaker: scopes().find_map(|(scope, policy)| Some((scope, policy.breaker.as_ref()?))),
+            proxy: scopes().find_map(|(scope, policy)| Some((scope, policy.proxy.as_ref()?))),
             keys: scopes().flat_map(|(scope, policy)| policy.key.iter().map(move |key| (scope, key))).collect(),
             tiers: unique("tier", scopes().map(|(scope, policy)| (scope, &policy.tier))),
             rules: scopes().flat_map(|(scope, policy)| policy.rule.iter().map(move |rule| (scope, rule))).collect(),
@@ -153,6 +156,7 @@ impl<'a> Merged<'a> {
         let meaning = serde_json::json!({
             "defaults": self.defaults.as_ref().map(|entry| entry.raw),
             "breaker": self.breaker.map(|(_, raw)| raw),
+            "proxy": self.proxy.map(|(_, raw)| raw),
             "keys": self.keys.iter().map(|(_, key)| key).collect::<Vec<_>>(),
             "tiers": by_name,
             "rules": self.rules.iter().map(|(_, rule)| rule).collect::<Vec<_>>(),
@@ -241,9 +245,10 @@ fn assemble(merged: &Merged<'_>, world: &World<'_>, sink: &Sink) -> Option<Parts
     }
     let keys = providers::keys(&merged.keys);
     let breaker = merged.breaker.map_or_else(Default::default, |(scope, raw)| limits::breaker(scope, raw));
+    let native = natives::native(merged.proxy, &merged.providers, &catalog);
     let endpoints = providers::endpoints(&catalog, credentials);
     let digest = merged.digest(&workflows);
-    Some(Parts { digest, endpoints, tiers, defaults: resolved?, rules, keys, breaker, catalog })
+    Some(Parts { digest, endpoints, tiers, defaults: resolved?, rules, keys, breaker, native, catalog })
 }
 
 /// Verdicts that the policy's `accept` numbers are worth unless it says otherwise.
