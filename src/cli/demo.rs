@@ -30,7 +30,7 @@ pub(crate) async fn run(args: DemoArgs, console: Console) -> Result<Exit, Failur
     serve::announce(&house, console)?;
     console.data(format_args!("listening sandbox http://{}", sandbox.addr()))?;
     console.say(welcome(&house, sandbox.addr(), console.styles_messages()));
-    serve::attend(house, &mut signals, console).await;
+    serve::attend(house, None, &mut signals, console).await;
     sandbox.shutdown().await;
     drop(folder);
     Ok(Exit::Ok)

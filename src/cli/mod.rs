@@ -16,6 +16,7 @@ mod doctor;
 mod exit;
 mod explain;
 mod generate;
+mod handover;
 pub mod house;
 mod key;
 mod ledger;

@@ -16,7 +16,7 @@ use super::hold::{Bill, End, Intent, Reservation, Ticket};
 use super::world::Bound;
 use crate::domain::breaker::Signal;
 use crate::domain::catalog::{Model, Provider, ProviderIx, Unit};
-use crate::domain::fault::{Billed, Blame, Class, Fault};
+use crate::domain::fault::{Billed, Class, Fault};
 use crate::domain::image::Size;
 use crate::domain::ledger::{Attempt, Basis, Opening, Sums};
 use crate::domain::money::Money;
@@ -25,7 +25,7 @@ use crate::domain::quote::seconds;
 use crate::domain::refusal::Refusal;
 use crate::domain::retry::signal;
 use crate::policy::Snapshot;
-use crate::provider::{Auth, Body, Call, Method, Op, Reply, Stage, Step, Target, Usage, adapter};
+use crate::provider::{Reply, Usage, native};
 use crate::state::{Draw, Permit};
 use crate::telemetry::{Outcome, Receipt, clock};
 
@@ -203,21 +203,12 @@ impl Transit {
             Ended::Answered(reply) => reply,
             Ended::Broken(fault) => return Err(fault),
         };
-        let expected = (self.passing.priced.quote.expected, Basis::PriceTable);
         let catalog = &self.snapshot.catalog;
         let model = self.passing.priced.model.and_then(|ix| catalog.model(ix));
-        let provider = catalog.provider(self.passing.provider);
-        let dialect = provider.and_then(|provider| adapter(provider.dialect));
-        let (Some(model), Some(dialect)) = (model, dialect) else {
-            return by_status(&reply).map(|()| expected);
-        };
-        let call = asked(Stage::Submit);
-        match dialect.decode(&step(self.passing.priced.images), model, &call, &reply) {
-            Ok(progress) => Ok(self.cost(model, usage(&progress), took)),
-            // A picture that was left out of the look at the answer is no picture to the dialect; the caller has it.
-            Err(fault) if fault.class == Class::Garbled && (200..300).contains(&reply.status) => Ok(expected),
-            Err(fault) => Err(fault),
-        }
+        let dialect = catalog.provider(self.passing.provider).map(|provider| provider.dialect);
+        let usage = native::verdict(dialect.zip(model), self.passing.priced.images, &reply)?;
+        let expected = (self.passing.priced.quote.expected, Basis::PriceTable);
+        Ok(model.map_or(expected, |model| self.cost(model, usage, took)))
     }
 
     fn cost(&self, model: &Model, usage: Usage, took: Duration) -> (Money, Basis) {
@@ -260,48 +251,6 @@ impl Transit {
         attempt.end(Billed::No, Money::ZERO, Basis::PriceTable);
         (attempt.outcome, attempt.detail, attempt.latency) = (outcome, detail, took);
         attempt
-    }
-}
-
-/// An answer to a call that no dialect of ours knows: only its status speaks.
-fn by_status(reply: &Reply) -> Result<(), Fault> {
-    let fault = |class, blame, billed| Err(Fault::new(class, blame, billed, format!("Answered {}.", reply.status)));
-    match reply.status {
-        200..300 | 304 => Ok(()),
-        401 | 403 | 407 => fault(Class::Unauthorize, Blame::Ourselves, Billed::No),
-        402 => fault(Class::OutOfCredit, Blame::Ourselves, Billed::No),
-        408 | 499 | 504 | 524 => fault(Class::TimeOut, Blame::Provider, Billed::Unknown),
-        425 | 429 => fault(Class::Throttle, Blame::Provider, Billed::No),
-        400..500 => fault(Class::Reject, Blame::Caller, Billed::No),
-        _ => fault(Class::Unavailable, Blame::Provider, Billed::Unknown),
-    }
-}
-
-/// The call as a dialect's own would be: it buys.
-fn asked(stage: Stage) -> Call {
-    let target = Target::Path(String::new());
-    Call { stage, method: Method::Post, target, headers: Vec::new(), auth: Auth::None, body: Body::Empty }
-}
-
-fn step(images: u8) -> Step<'static> {
-    Step {
-        op: Op::Generate,
-        prompt: "",
-        negative_prompt: None,
-        size: Size::new(1024, 1024),
-        label: "",
-        scale: "",
-        images,
-        seed: None,
-        format: crate::domain::image::Format::default(),
-    }
-}
-
-fn usage(progress: &crate::provider::Progress) -> Usage {
-    use crate::provider::Progress::{Done, Fetch, Poll};
-    match progress {
-        Done(_, usage) | Fetch(_, usage) => *usage,
-        Poll { .. } => Usage::AsQuoted,
     }
 }
 

@@ -12,6 +12,7 @@ mod common;
 mod google;
 mod ideogram;
 pub mod local;
+pub mod native;
 mod openai;
 #[cfg(test)]
 mod samples;

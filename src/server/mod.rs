@@ -20,6 +20,7 @@ mod door;
 mod generate;
 mod images;
 mod intake;
+mod parting;
 mod passthrough;
 mod payload;
 mod problem;
@@ -42,6 +43,7 @@ use crate::domain::request::Ask;
 use crate::engine::Engine;
 
 use door::Door;
+use parting::Parting;
 use routes::Routes;
 
 pub use passthrough::Native;
@@ -94,6 +96,7 @@ impl Default for Bounds {
 pub struct Server {
     address: SocketAddr,
     stop: watch::Sender<bool>,
+    parting: Parting,
     accepting: JoinHandle<()>,
 }
 
@@ -104,10 +107,16 @@ impl Server {
         let address = listener.local_addr()?;
         // Probes and scrapes are answered while callers are turned away.
         let in_flight = if plane == Plane::Api { bounds.in_flight } else { usize::MAX };
-        let door = Door::new(Routes::new(plane, engine, bounds.clone()), in_flight);
+        let parting = Parting::default();
+        let door = Door::new(Routes::new(plane, engine, bounds.clone()), in_flight, parting.clone());
         let (stop, stopped) = watch::channel(false);
         let accepting = tokio::spawn(connection::accept(listener, door, bounds, stopped));
-        Ok(Self { address, stop, accepting })
+        Ok(Self { address, stop, parting, accepting })
+    }
+
+    /// The listener is another process's too from now on: connections are let go gently at the end.
+    pub fn hand_over(&self) {
+        self.parting.hand_over();
     }
 
     /// Where it listens.

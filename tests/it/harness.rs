@@ -12,7 +12,7 @@ use tollgate::engine::{Engine, Parts};
 use tollgate::policy::watch::Settings;
 use tollgate::policy::{Origin, Override, Process, Snapshots};
 use tollgate::sandbox::{Options, Sandbox};
-use tollgate::server::{Bounds, Plane, Server};
+use tollgate::server::{Bounds, Native, Plane, Server};
 use tollgate::state::{Durability, Images, images::StoredImages, limits::LocalLimits, sqlite::SqliteLedger};
 use tollgate::telemetry::{Telemetry, clock};
 use tollgate::transport::{HttpTransport, Secret};
@@ -26,6 +26,8 @@ pub(crate) const SWORD: &str = "studio photo of sword on table, cinematic lighti
 pub(crate) struct House {
     pub(crate) api: SocketAddr,
     pub(crate) admin: SocketAddr,
+    pub(crate) native: Native,
+    pub(crate) ledger: Arc<SqliteLedger>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) policy: PathBuf,
     pub(crate) sandbox: Sandbox,
@@ -50,22 +52,41 @@ impl House {
         edit: impl FnOnce(String) -> String,
         store: impl FnOnce(Arc<dyn Images>) -> Arc<dyn Images>,
     ) -> Self {
+        Self::built(bounds, edit, store, None).await
+    }
+
+    /// With the shipped policy, and Stability at `address`, below `/prefix`, with the key `sk-bare`.
+    pub(crate) async fn with_stability_at(address: SocketAddr) -> Self {
+        Self::built(Bounds::default(), |policy| policy, |images| images, Some(address)).await
+    }
+
+    async fn built(
+        bounds: Bounds,
+        edit: impl FnOnce(String) -> String,
+        store: impl FnOnce(Arc<dyn Images>) -> Arc<dyn Images>,
+        stability: Option<SocketAddr>,
+    ) -> Self {
         let sandbox = Sandbox::start(listener().await, Options { seed: 7, speed: 200.0 }).await.unwrap();
         let data = tempfile::tempdir().unwrap();
         let policy = data.path().join("policy.toml");
         std::fs::write(&policy, edit(std::fs::read_to_string("policies/default.toml").unwrap())).unwrap();
+        let mut overrides = overrides(sandbox.addr());
+        if let Some(address) = stability {
+            let base_url = Some(format!("http://{address}/prefix"));
+            overrides.insert("stability".to_owned(), Override { base_url, key: Secret::new("sk-bare") });
+        }
         let snapshots = Snapshots::load(Settings {
             origin: Origin::of(std::slice::from_ref(&policy)),
             env: Arc::new(Process),
-            overrides: overrides(sandbox.addr()),
+            overrides,
             clock: Arc::new(clock::now),
             hook: Arc::new(()),
         })
         .unwrap_or_else(|found| panic!("{}", tollgate::policy::diagnostic::render(&found, false)));
-        let ledger = SqliteLedger::open(data.path().join("tollgate.db"), Durability::Process).unwrap();
+        let ledger = Arc::new(SqliteLedger::open(data.path().join("tollgate.db"), Durability::Process).unwrap());
         let engine = Arc::new(Engine::new(Parts {
             snapshots,
-            ledger: Arc::new(ledger),
+            ledger: ledger.clone(),
             images: store(Arc::new(StoredImages::open(&data.path().join("images").to_string_lossy()).unwrap())),
             limits: Arc::new(LocalLimits::new()),
             transport: Arc::new(HttpTransport::new().unwrap()),
@@ -76,7 +97,16 @@ impl House {
         let open = |listener, plane| Server::start(listener, plane, Arc::clone(&engine), bounds.clone()).unwrap();
         let doors = vec![open(listener().await, Plane::Api), open(listener().await, Plane::Admin)];
         let (api, admin) = (doors[0].address(), doors[1].address());
-        Self { api, admin, engine, policy, sandbox, doors, _data: data }
+        let native = Native::start(listener().await, Arc::clone(&engine), bounds, true).unwrap();
+        Self { api, admin, native, ledger, engine, policy, sandbox, doors, _data: data }
+    }
+
+    /// Money held for calls under way, in attempts.
+    pub(crate) fn held(&self) -> i64 {
+        let path = self._data.path().join("tollgate.db");
+        let sql = "SELECT count(*) FROM attempt WHERE state = 'held'";
+        let read = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        read.query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
     /// A new connection to the API.

@@ -39,7 +39,10 @@ impl Native {
     /// The first route of the provider that takes this call, with the parts of the path that it names.
     pub fn find<'a>(&'a self, provider: ProviderIx, method: &str, path: &'a str) -> Option<(&'a Route, Captures<'a>)> {
         let routes = self.routes.get(usize::from(provider.0))?;
-        routes.iter().filter(|route| &*route.method == method).find_map(|route| Some((route, route.path.captures(path)?)))
+        routes
+            .iter()
+            .filter(|route| &*route.method == method)
+            .find_map(|route| Some((route, route.path.captures(path)?)))
     }
 }
 
@@ -204,7 +207,8 @@ impl Asking<'_> {
             Some(field) => text(field, &read)?.and_then(|text| text.parse::<Size>().ok()),
             None => None,
         };
-        let quotes: Vec<_> = models.iter().filter_map(|(ix, model)| Some((*ix, *model, self.quote(model, size, images)?))).collect();
+        let quotes: Vec<_> =
+            models.iter().filter_map(|(ix, model)| Some((*ix, *model, self.quote(model, size, images)?))).collect();
         let unknown = |detail: String| Unpriced { field: names.model.to_string(), detail };
         let Some((ix, model, quote)) = quotes.iter().max_by_key(|(_, _, quote)| quote.worst) else {
             let what = size.map(|size| format!(" at {size}")).unwrap_or_default();
@@ -255,7 +259,8 @@ impl Asking<'_> {
             return Some(one);
         };
         let text = per_tokens(rates.text_in, self.body_bytes.min(PROMPT_BYTES));
-        let pictures = if self.body_bytes > PROMPT_BYTES { per_tokens(rates.image_in, PICTURE_TOKENS) } else { Money::ZERO };
+        let pictures =
+            if self.body_bytes > PROMPT_BYTES { per_tokens(rates.image_in, PICTURE_TOKENS) } else { Money::ZERO };
         // Thoughts and words come on top of the picture: the margin stands for them.
         let words = per_tokens(rates.text_out, self.body_bytes.min(PROMPT_BYTES) * TOKEN_MARGIN_PERCENT / 100);
         Some(Quote { expected: one.expected, worst: one.worst + text + pictures + words })
@@ -271,7 +276,8 @@ fn sizes(model: &Model) -> Vec<Size> {
         None => square(4096),
     };
     let named = model.prices.iter().filter_map(|row| row.size);
-    let by_pixels = model.prices.iter().any(|row| row.max_pixels.is_some() || matches!(row.unit, Unit::Megapixel { .. }));
+    let by_pixels =
+        model.prices.iter().any(|row| row.max_pixels.is_some() || matches!(row.unit, Unit::Megapixel { .. }));
     named.chain([free]).chain((!by_pixels).then_some(square(1024))).collect()
 }
 
@@ -292,8 +298,9 @@ fn text(field: &Field, read: impl Fn(&Field) -> Reading) -> Result<Option<String
         Reading::Is(text) => Ok(Some(text)),
         Reading::Absent => Ok(field.default.as_deref().map(str::to_owned)),
         Reading::Beyond => {
-            let detail =
-                format!("`{field}` tells the price and must stand near the start of the body: write it before pictures");
+            let detail = format!(
+                "`{field}` tells the price and must stand near the start of the body: write it before pictures"
+            );
             Err(Unpriced { field: field.to_string(), detail })
         }
     }

@@ -38,7 +38,8 @@ impl Pattern {
             return Err("has a character that no path has");
         }
         let whole = open && path.is_empty();
-        let segments = if whole { Vec::new() } else { path.split('/').map(Segment::parse).collect::<Result<_, _>>()? };
+        let segments =
+            if whole { Vec::new() } else { path.split('/').map(Segment::parse).collect::<Result<_, _>>()? };
         Ok(Self { text: text.into(), segments, open })
     }
 

@@ -56,7 +56,8 @@ fn route(scope: Scope<'_>, row: &At<raw::Route>, ix: ProviderIx, catalog: &Catal
         (None, Some(model)) => Tariff::Model(Box::new(names(scope, &row.value, model, &path)?)),
         _ if scope.is_excused(&row.span, &["usd", "model"]) => return None,
         _ => {
-            let help = "write usd = 0.04 for a fixed price (0 is free), or model = \"json:/model\" for its model's price";
+            let help =
+                "write usd = 0.04 for a fixed price (0 is free), or model = \"json:/model\" for its model's price";
             let message = format!("the route `{method} {path}` does not say what it costs");
             scope.error(codes::E0803, message, &row.span, "needs exactly one of `usd` and `model`", help);
             return None;
@@ -98,7 +99,8 @@ fn names(scope: Scope<'_>, raw: &raw::Route, model: &At<String>, path: &Pattern)
         None => Some(None),
     };
     let (images, size) = (optional(&raw.images), optional(&raw.size));
-    let tell: Vec<_> = raw.tell.iter().map(|(name, at)| Some((name.as_str().into(), field(scope, at, path)?))).collect();
+    let tell: Vec<_> =
+        raw.tell.iter().map(|(name, at)| Some((name.as_str().into(), field(scope, at, path)?))).collect();
     Some(Names {
         model: field(scope, model, path)?,
         images: images?,

@@ -39,7 +39,11 @@ impl Answer {
     /// Its head came. `metered`: whether its words may tell what it cost.
     pub(super) fn begin(&mut self, head: &ResponseHeader, metered: bool) {
         let status = head.status.as_u16();
-        let json = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).is_some_and(|kind| kind.contains("json"));
+        let json = head
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok())
+            .is_some_and(|kind| kind.contains("json"));
         self.look = match status {
             200..300 if metered && json => Look::Json(Box::new(Skeleton::of_at_most(KEPT))),
             200..300 if metered => Look::Picture(Vec::new()),

@@ -25,7 +25,8 @@ pub(super) fn caller_key(headers: &HeaderMap, query: Option<&str>) -> Option<Str
         if scheme.eq_ignore_ascii_case("bearer") {
             return Some(rest.trim().to_owned());
         }
-        let pair = STANDARD.decode_to_vec(rest.trim().as_bytes()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+        let pair =
+            STANDARD.decode_to_vec(rest.trim().as_bytes()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
         let pair = String::from_utf8(pair).ok()?;
         Some(pair.split_once(':').map_or(pair.as_str(), |(_, password)| password).to_owned())
     });

@@ -5,10 +5,11 @@
 //! What it refuses to know: what pictures look like, and what a dialect's words mean. Nothing is ever sent twice.
 //! To add a place where a vendor's SDK puts its key: `credential`. To add a call: a route in the policy, and no code.
 //!
-//! `socket` is a caller's connection, `proxy` the way of one call through Pingora's phases, `journey` what is known of it,
+//! `socket` is a caller's connection, `admit` what is decided first, `proxy` the way of one call through Pingora's phases, `journey` what is known of it,
 //! `address` where it goes, `answer` and `skeleton` what is kept of what comes back.
 
 mod address;
+mod admit;
 mod answer;
 mod credential;
 mod fields;
@@ -31,6 +32,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::Bounds;
+use super::parting::Parting;
 use crate::engine::Engine;
 use crate::transport::install_tls;
 use proxy::Passthrough;
@@ -38,9 +40,6 @@ use socket::Socket;
 
 /// How long accepting rests when the process is out of file descriptors.
 const BREATH: Duration = Duration::from_millis(50);
-/// At the end, how long an idle connection may still bring a call, which is answered with `connection: close`: a caller
-/// that is about to use it is not cut off.
-const FAREWELL: Duration = Duration::from_secs(3);
 /// Idle connections to providers that are kept.
 const POOL: usize = 256;
 
@@ -49,6 +48,7 @@ const POOL: usize = 256;
 pub struct Native {
     address: SocketAddr,
     stop: watch::Sender<bool>,
+    parting: Parting,
     accepting: JoinHandle<()>,
 }
 
@@ -62,8 +62,14 @@ impl Native {
         let conf = ServerConf { max_retries: 1, upstream_keepalive_pool_size: POOL, ..ServerConf::default() };
         let app = Arc::new(http_proxy(&Arc::new(conf), Passthrough::new(engine, &bounds, always)));
         let (stop, stopped) = watch::channel(false);
-        let accepting = tokio::spawn(accept(listener, app, bounds, stopped));
-        Ok(Self { address, stop, accepting })
+        let parting = Parting::default();
+        let accepting = tokio::spawn(accept(listener, app, bounds, parting.clone(), stopped));
+        Ok(Self { address, stop, parting, accepting })
+    }
+
+    /// The listener is another process's too from now on: connections are let go gently at the end.
+    pub fn hand_over(&self) {
+        self.parting.hand_over();
     }
 
     /// Where it listens.
@@ -83,6 +89,7 @@ async fn accept(
     listener: TcpListener,
     app: Arc<HttpProxy<Passthrough>>,
     bounds: Bounds,
+    parting: Parting,
     mut stop: watch::Receiver<bool>,
 ) {
     let shutdown = stop.clone();
@@ -106,7 +113,7 @@ async fn accept(
         }
     }
     drop(listener);
-    let farewell = FAREWELL.min(bounds.grace);
+    let farewell = parting.farewell().min(bounds.grace);
     if !done(&mut connections, farewell).await {
         app.http_cleanup().await;
         let left = bounds.grace.saturating_sub(farewell);
