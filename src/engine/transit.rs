@@ -12,9 +12,11 @@ use tokio::time::Instant;
 
 use super::Engine;
 use super::admit::authenticate;
-use super::hold::{Bill, End, Intent, Reservation, Ticket};
+use super::hold::{Bill, Course, End, Intent, Reservation, Ticket};
+use super::join::Departure;
 use super::world::Bound;
 use crate::domain::breaker::Signal;
+use crate::domain::budget::{Ahead, Payer, Purse};
 use crate::domain::catalog::{Model, Provider, ProviderIx, Unit};
 use crate::domain::fault::{Billed, Class, Fault};
 use crate::domain::image::Size;
@@ -121,8 +123,19 @@ impl Engine {
             return Ok((permit, None));
         }
         let (ledger, telemetry) = (Arc::clone(&self.ledger), Arc::clone(&self.telemetry));
-        let mut hold = Reservation::new(ledger, telemetry, opening(snapshot, passing), passing.arrived);
+        let opening = opening(snapshot, passing);
+        let payer = Payer { key: &passing.tenant, task: "", metadata: &opening.metadata };
+        let purse = Purse::of(&snapshot.budgets, &payer, passing.received);
+        let mut hold =
+            Reservation::new(ledger, telemetry, opening, purse, passing.arrived, Departure::alone(passing.arrived));
         let worst = passing.priced.quote.worst;
+        hold.set_out(Course {
+            model: passing.priced.name.clone(),
+            words: passing.call.clone(),
+            expected_cost: passing.priced.quote.expected,
+            expected_accept: 0.0,
+            ahead: Ahead { worst, providers: vec![provider.name.clone()] },
+        });
         let intent = Intent { provider: provider.name.clone(), model: passing.priced.name.clone(), worst };
         let ticket = hold.dispatch(&[intent]).await?.into_iter().next().ok_or(Refusal::Internal)?;
         Ok((permit, Some((hold, ticket))))
@@ -143,18 +156,19 @@ fn opening(snapshot: &Snapshot, passing: &Passing) -> Opening {
         created: passing.received,
         key: passing.tenant.clone(),
         task: Arc::default(),
-        model: passing.priced.name.clone(),
-        plan: passing.call.clone(),
+        model: Arc::default(),
+        plan: String::new(),
         rule: None,
         policy: snapshot.digest.clone(),
         prompt_sha256: String::new(),
         prompt: None,
         metadata: std::collections::BTreeMap::default(),
-        expected_cost: passing.priced.quote.expected,
+        expected_cost: Money::ZERO,
         expected_accept: 0.0,
-        reserved: passing.priced.quote.worst,
+        reserved: Money::ZERO,
         claim: None,
         attempts: Vec::new(),
+        earmarks: Vec::new(),
     }
 }
 

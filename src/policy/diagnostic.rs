@@ -295,14 +295,22 @@ pub mod codes {
         E0702
         /// A window where none belongs, or none where one must be.
         E0703
-        /// A route whose call is not a method and a path.
+        /// A budget that buys nothing.
         E0801
-        /// A route's field whose place cannot be read.
+        /// A budget that names what is not there.
         E0802
-        /// A route that does not have exactly one of `usd` and `model`.
+        /// Two budgets that count the same money.
         E0803
-        /// A route for a model that the policy does not sell.
+        /// A budget by more pairs of metadata than one.
         E0804
+        /// A route whose call is not a method and a path.
+        E0901
+        /// A route's field whose place cannot be read.
+        E0902
+        /// A route that does not have exactly one of `usd` and `model`.
+        E0903
+        /// A route for a model that the policy does not sell.
+        E0904
         /// A price that nobody has confirmed for over a year.
         W0501
         /// A provider without models.

@@ -10,7 +10,7 @@ use super::diagnostic::{Diagnostic, codes};
 use super::source::Source;
 
 const ROOT: &[&str] =
-    &["version", "defaults", "breaker", "proxy", "key", "tier", "rule", "task", "sizes", "provider", "model"];
+    &["version", "defaults", "breaker", "proxy", "key", "budget", "tier", "rule", "task", "sizes", "provider", "model"];
 const DEFAULTS: &[&str] = &[
     "quality",
     "deadline",
@@ -20,11 +20,14 @@ const DEFAULTS: &[&str] = &[
     "share",
     "drop_negative_prompt",
     "on_moderation",
+    "takeover",
+    "retry_window",
     "prior_weight",
 ];
 const BREAKER: &[&str] = &["consecutive", "success_share", "min_samples", "window", "open_for", "open_at_most"];
 const KEY: &[&str] = &["name", "sha256"];
-const TIER: &[&str] = &["about", "quality", "max_cost_usd", "deadline"];
+const BUDGET: &[&str] = &["name", "usd", "per", "key", "metadata", "task", "provider", "on_exhausted"];
+const TIER: &[&str] = &["about", "quality", "max_cost_usd", "deadline", "priority"];
 const RULE: &[&str] = &[
     "id",
     "when",
@@ -87,6 +90,7 @@ fn order(path: &[&str]) -> Option<&'static [&'static str]> {
         ["breaker"] => BREAKER,
         ["proxy"] => PROXY,
         ["key"] => KEY,
+        ["budget"] => BUDGET,
         ["tier", _] => TIER,
         ["rule"] => RULE,
         ["task", _] => TASK,

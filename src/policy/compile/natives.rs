@@ -59,7 +59,7 @@ fn route(scope: Scope<'_>, row: &At<raw::Route>, ix: ProviderIx, catalog: &Catal
             let help =
                 "write usd = 0.04 for a fixed price (0 is free), or model = \"json:/model\" for its model's price";
             let message = format!("the route `{method} {path}` does not say what it costs");
-            scope.error(codes::E0803, message, &row.span, "needs exactly one of `usd` and `model`", help);
+            scope.error(codes::E0903, message, &row.span, "needs exactly one of `usd` and `model`", help);
             return None;
         }
     };
@@ -74,7 +74,7 @@ fn call(scope: Scope<'_>, written: &At<String>) -> Option<(Box<str>, Pattern)> {
     let wrong = |label: &str| {
         let help = "write a method and a path: \"POST /v1/images/generations\", \"POST /v1/models/{model}:generate\", \
                     \"GET /v2beta/results/**\"";
-        scope.error(codes::E0801, format!("`{}` is not a call", written.value), &written.span, label, help);
+        scope.error(codes::E0901, format!("`{}` is not a call", written.value), &written.span, label, help);
     };
     let Some((method, path)) = written.value.split_once(' ') else {
         wrong("not a method, a space and a path");
@@ -114,7 +114,7 @@ fn field(scope: Scope<'_>, written: &At<String>, path: &Pattern) -> Option<Field
     let wrong = |label: &str| {
         let help = "write \"json:/pointer\", \"form:field\" or \"path:part\", with \"=value\" for what holds when it is left \
                     out; or the value itself";
-        scope.error(codes::E0802, format!("`{}` is no place of a call", written.value), &written.span, label, help);
+        scope.error(codes::E0902, format!("`{}` is no place of a call", written.value), &written.span, label, help);
         None
     };
     let Some((place, rest)) = written.value.split_once(':') else {
@@ -147,5 +147,5 @@ fn sold(scope: Scope<'_>, names: &Names, written: &At<String>, ix: ProviderIx, c
         |near| format!("did you mean `{near}`?"),
     );
     let message = format!("this provider sells no model as `{named}`");
-    scope.error(codes::E0804, message, &written.span, "nothing has this name there", &help);
+    scope.error(codes::E0904, message, &written.span, "nothing has this name there", &help);
 }
