@@ -15,6 +15,7 @@ pub mod image;
 pub mod latency;
 pub mod ledger;
 pub mod money;
+pub mod native;
 pub mod plan;
 pub mod quality;
 pub mod quota;

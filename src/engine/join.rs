@@ -40,15 +40,23 @@ pub(super) enum Way {
 /// Leave to send, asked once before the first call of a purchase.
 #[derive(Clone)]
 pub(crate) struct Departure {
-    lead: Arc<Lead<Landed>>,
+    /// None for a call that nobody shares.
+    lead: Option<Arc<Lead<Landed>>>,
     lease: Option<Arc<Lease>>,
     bound: Instant,
 }
 
 impl Departure {
+    /// Of a call that nobody shares.
+    pub(crate) fn alone(arrived: Instant) -> Self {
+        Self { lead: None, lease: None, bound: arrived }
+    }
+
     /// From here on the purchase goes to its end. Refused when every caller has left, or another replica leads.
     pub(crate) async fn depart(&self) -> Result<(), Refusal> {
-        self.lead.depart().map_err(|_| late(Doubt::NotStarted))?;
+        if let Some(lead) = &self.lead {
+            lead.depart().map_err(|_| late(Doubt::NotStarted))?;
+        }
         let bound = (self.bound + SLACK).saturating_duration_since(Instant::now());
         match &self.lease {
             Some(lease) if !lease.depart(bound).await => Err(late(Doubt::NotStarted)),
@@ -112,7 +120,7 @@ impl Engine {
         };
         let bound = inbound.arrived + request.terms.deadline.value;
         let lead = Arc::new(lead);
-        let departure = Departure { lead: Arc::clone(&lead), lease: None, bound };
+        let departure = Departure { lead: Some(Arc::clone(&lead)), lease: None, bound };
         let order = Order { snapshot: Arc::clone(snapshot), tenant, request, inbound, claim: None, departure };
         Ok(Way::Lead(self.launch(lead, seat, order, identity)))
     }

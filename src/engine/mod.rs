@@ -26,6 +26,7 @@ pub mod served;
 mod standing;
 pub mod studio;
 pub mod tasks;
+pub mod transit;
 mod webhooks;
 mod world;
 
