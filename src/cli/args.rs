@@ -7,6 +7,7 @@
 mod client;
 mod evaluate;
 mod gateway;
+mod policy;
 mod tools;
 
 use clap::{Parser, Subcommand};
@@ -16,9 +17,9 @@ pub(crate) use client::DataPolicyFlag;
 pub(crate) use client::{AskFlags, BatchArgs, ExplainArgs, FormatFlag, GatewayArgs, GenerateArgs};
 pub(crate) use evaluate::EvaluateArgs;
 pub(crate) use gateway::{DemoArgs, PlaneFlags, SandboxArgs, ServeArgs, WorldFlags, address};
+pub(crate) use policy::{CalibrateArgs, DiffArgs, FmtArgs, PathsArgs, PolicyCommand, ReplayArgs, TestArgs};
 pub(crate) use tools::{
-    CompletionsArgs, DoctorArgs, FmtArgs, KeyCommand, KeyNewArgs, LedgerCommand, PathsArgs, PolicyCommand, ShowArgs,
-    SpendArgs, SpendGroup,
+    CompletionsArgs, DoctorArgs, KeyCommand, KeyNewArgs, LedgerCommand, ShowArgs, SpendArgs, SpendGroup,
 };
 
 /// Examples first: most people read no further.

@@ -63,8 +63,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<Found, Failure> {
         }
         None => cross_validated(&test, &market, &fresh),
     }?;
-    let online =
-        args.online.then(|| online::passes(&test, &market, &fresh, &baseline, args.seeds)).transpose()?;
+    let online = args.online.then(|| online::passes(&test, &market, &fresh, &baseline, args.seeds)).transpose()?;
     Ok(Found { prompts: test.rows.len(), market, learned_from, baseline, curve, online })
 }
 

@@ -94,6 +94,7 @@ fn model_value(view: &ModelView) -> Value {
         accept.alpha,
         accept.beta,
         accept.verdicts,
+        accept.lift,
     ])
 }
 
@@ -107,7 +108,7 @@ fn model_read(value: &Value) -> Option<ModelView> {
         "spent" => Gate::Spent(wait),
         _ => Gate::Open,
     };
-    let accept = Posterior { alpha: number(4)?, beta: number(5)?, verdicts: number(6)? };
+    let accept = Posterior { alpha: number(4)?, beta: number(5)?, verdicts: number(6)?, lift: number(7)? };
     Some(ModelView { gate, latency: Latency { p50: span(2)?, p95: span(3)? }, accept })
 }
 
@@ -254,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_model_comes_back_to_the_last_bit() {
-        let accept = Posterior { alpha: 9.1 + 0.2, beta: 1.0 / 3.0, verdicts: 7.25 };
+        let accept = Posterior { alpha: 9.1 + 0.2, beta: 1.0 / 3.0, verdicts: 7.25, lift: 0.1 };
         let latency = Latency { p50: Duration::from_micros(1_234_567), p95: Duration::from_micros(2_345_678) };
         for gate in [Gate::Open, Gate::Broken(Duration::from_secs(9)), Gate::Spent(Duration::from_micros(1))] {
             let view = ModelView { gate, latency, accept };

@@ -9,7 +9,8 @@ use toml_edit::{Array, Decor, DocumentMut, Item, RawString, Table, TomlError, Va
 use super::diagnostic::{Diagnostic, codes};
 use super::source::Source;
 
-const ROOT: &[&str] = &["version", "defaults", "breaker", "key", "budget", "tier", "rule", "task", "sizes", "provider", "model"];
+const ROOT: &[&str] =
+    &["version", "defaults", "breaker", "key", "budget", "tier", "rule", "task", "sizes", "provider", "model"];
 const DEFAULTS: &[&str] = &[
     "quality",
     "deadline",

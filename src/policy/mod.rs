@@ -10,6 +10,7 @@ mod classify;
 mod compile;
 mod condition;
 pub mod diagnostic;
+pub mod diff;
 pub mod files;
 mod fmt;
 mod raw;

@@ -29,6 +29,8 @@ pub struct Snapshot {
     /// The first twelve hexadecimal digits of a SHA-256 over the meaning of the policy: comments and the order of keys
     /// do not change it, and neither do the environment and the settings.
     pub digest: Arc<str>,
+    /// The meaning itself, as a tree: what two policies are compared by.
+    pub meaning: serde_json::Value,
     /// Providers, models, prices, tasks.
     pub catalog: Catalog,
     /// Where each provider's calls go, by [`ProviderIx`](crate::domain::catalog::ProviderIx).
@@ -53,6 +55,7 @@ pub struct Snapshot {
 /// Everything of a [`Snapshot`] that the compiler makes.
 pub(super) struct Parts {
     pub(super) digest: Arc<str>,
+    pub(super) meaning: serde_json::Value,
     pub(super) catalog: Catalog,
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) tiers: Vec<Tier>,
@@ -172,9 +175,22 @@ pub struct Unresolved {
 
 impl Snapshot {
     pub(super) fn new(parts: Parts, warnings: Vec<Diagnostic>) -> Self {
-        let Parts { digest, catalog, endpoints, tiers, defaults, rules, keys, budgets, breaker } = parts;
+        let Parts { digest, meaning, catalog, endpoints, tiers, defaults, rules, keys, budgets, breaker } = parts;
         let classifier = Classifier::new(&catalog.tasks, catalog.default_task);
-        Self { digest, catalog, endpoints, tiers, defaults, rules, keys, budgets, breaker, warnings, classifier }
+        Self {
+            digest,
+            meaning,
+            catalog,
+            endpoints,
+            tiers,
+            defaults,
+            rules,
+            keys,
+            budgets,
+            breaker,
+            warnings,
+            classifier,
+        }
     }
 
     /// The task that claims a prompt: the first of the file whose signs it shows, else the default.

@@ -1,4 +1,4 @@
-//! The flags of the commands that need no gateway: policy, ledger, key, completions, doctor.
+//! The flags of the commands that need no gateway: ledger, key, completions, doctor.
 //!
 //! Why it exists: they share nothing with requests. What it refuses to know: what they do.
 
@@ -9,61 +9,6 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::TEMPLATE;
 use super::gateway::PlaneFlags;
-
-/// `tollgate policy`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PolicyCommand {
-    /// Find every mistake of a policy, with its place
-    #[command(
-        help_template = TEMPLATE,
-        after_help = "\
-Examples:
-  tollgate policy check policies
-  tollgate policy check a.toml b.toml
-  tollgate --json policy check policies"
-    )]
-    Check(PathsArgs),
-    /// Put a policy into its usual order and spacing; comments stay
-    #[command(
-        help_template = TEMPLATE,
-        after_help = "\
-Examples:
-  tollgate policy fmt policies/default.toml       the formatted text, on stdout
-  tollgate policy fmt --write policies            in place
-  tollgate policy fmt --check policies            exit 1 when something would change"
-    )]
-    Fmt(FmtArgs),
-    /// Print the JSON Schema of a policy, for editors
-    #[command(
-        help_template = TEMPLATE,
-        after_help = "\
-Examples:
-  tollgate policy schema > policy.schema.json"
-    )]
-    Schema,
-}
-
-/// Policy files and folders.
-#[derive(Args, Debug)]
-pub(crate) struct PathsArgs {
-    /// Policy files, or folders of them: together one policy
-    #[arg(required = true, value_name = "PATH")]
-    pub(crate) paths: Vec<PathBuf>,
-}
-
-/// `tollgate policy fmt`.
-#[derive(Args, Debug)]
-pub(crate) struct FmtArgs {
-    /// Change nothing; list the files that would change, and exit 1 when there are any
-    #[arg(long, conflicts_with = "write")]
-    pub(crate) check: bool,
-    /// Write the files in place
-    #[arg(long)]
-    pub(crate) write: bool,
-    /// Policy files, or folders of them
-    #[arg(required = true, value_name = "PATH")]
-    pub(crate) paths: Vec<PathBuf>,
-}
 
 /// `tollgate ledger`.
 #[derive(Debug, Subcommand)]

@@ -10,17 +10,17 @@ use serde_json::Value;
 use super::super::ask::Body;
 use super::super::exit::Failure;
 use super::super::house;
+use super::super::policy;
 use crate::domain::plan::explain::explain;
 use crate::domain::plan::plan as planned;
-use crate::domain::refusal::Refusal;
-use crate::policy::{self, Overrides, Process, Severity, Snapshot};
 use crate::server;
 
 /// The answer of `/plan` by this policy alone.
 pub(super) fn plan(body: &Body, path: Option<&Path>) -> Result<Value, Failure> {
-    let snapshot = snapshot(path)?;
+    let snapshot = policy::read_all(&house::paths(path))?;
     let text = Value::Object(body.clone()).to_string();
-    let (ask, warnings) = server::read_ask(text.as_bytes()).map_err(|refusal| wrong(&refusal))?;
+    let (ask, warnings) =
+        server::read_ask(text.as_bytes()).map_err(|refusal| Failure::usage(policy::refused(&refusal)))?;
     let request = snapshot
         .resolve(ask, "")
         .map_err(|wrong| Failure::usage(format!("{} (at {})", wrong.detail, wrong.pointer)))?;
@@ -29,20 +29,4 @@ pub(super) fn plan(body: &Body, path: Option<&Path>) -> Result<Value, Failure> {
     let explained = explain(&planned, &request, &snapshot.catalog, &view);
     let answer = server::plan_answer(&explained, &snapshot.digest, &warnings);
     serde_json::from_str(&answer).map_err(|why| Failure::usage(format!("the plan cannot be read: {why}")))
-}
-
-fn wrong(refusal: &Refusal) -> Failure {
-    match refusal {
-        Refusal::InvalidRequest { pointer, detail } => Failure::usage(format!("{detail} (at {pointer})")),
-        other => Failure::usage(other.code()),
-    }
-}
-
-fn snapshot(path: Option<&Path>) -> Result<Snapshot, Failure> {
-    let report = policy::check(&house::paths(path), &Process, &Overrides::default(), house::today());
-    report.snapshot.ok_or_else(|| {
-        let errors = report.diagnostics.iter().filter(|one| one.severity == Severity::Error);
-        let text: Vec<_> = errors.map(|one| one.render(false)).collect();
-        Failure::usage(format!("the policy has mistakes\n\n{}", text.join("\n\n")))
-    })
 }

@@ -110,12 +110,7 @@ impl Ledger for SqliteLedger {
         Box::pin(self.tell(|done| Command::Open(opening, done)))
     }
 
-    fn hold(
-        &self,
-        id: Arc<str>,
-        attempts: Vec<Attempt>,
-        earmarks: Vec<Earmark>,
-    ) -> Boxed<'_, Result<(), LedgerFault>> {
+    fn hold(&self, id: Arc<str>, attempts: Vec<Attempt>, earmarks: Vec<Earmark>) -> Boxed<'_, Result<(), LedgerFault>> {
         Box::pin(self.tell(|done| Command::Hold(id, attempts, earmarks, done)))
     }
 
