@@ -195,7 +195,7 @@ fn planned(snapshot: &Snapshot, ask: Ask) -> (GenerationRequest, Planned) {
         let prior = model.priors.get(task).copied().unwrap_or(Prior { mean: 0.5, weight: 1.0 });
         ModelView { gate: Gate::Open, latency: model.latency, accept: Posterior::new(prior, 0.0, 0.0) }
     };
-    let view = View { models: snapshot.catalog.models.iter().map(seen).collect() };
+    let view = View { models: snapshot.catalog.models.iter().map(seen).collect(), ..View::default() };
     let plan = plan(&request, &snapshot.catalog, &view, TODAY);
     (request, plan)
 }
@@ -332,7 +332,7 @@ fn prompts_find_their_task() {
         assert_eq!(&*found.name, task, "{prompt}");
     }
     let long = format!("{} \"{}\"", "word ".repeat(1_990), "x".repeat(81));
-    assert_eq!(snapshot.catalog.task(snapshot.classify(&long)).unwrap().name, "concept".into());
+    assert_eq!(&*snapshot.catalog.task(snapshot.classify(&long)).unwrap().name, "concept");
 }
 
 #[test]

@@ -37,9 +37,12 @@ impl Engine {
                 outcome: "succeeded",
                 model: served.model.clone(),
                 images: served.images.iter().map(|i| format!("{}.{}", i.sha256, i.format.name())).collect(),
-                answer: replay::keep(served),
+                ..End::default()
             },
         };
+        // A picture may be approved later, and is then finished with its own seed.
+        let kept = answer.is_ok() || order.claim.is_some();
+        let end = End { answer: kept.then(|| replay::answer(&answer)).flatten(), ..end };
         let (attempts, ledger_time) = hold.close(end).await;
         if let Ok(served) = &mut answer {
             let total = order.inbound.arrived.elapsed();

@@ -10,10 +10,10 @@ use futures_util::future::join_all;
 use jiff::civil::Date;
 use tokio::time::{Instant, sleep_until};
 
+use super::admit::{ahead, course};
 use super::buy::{Bought, Unit};
 use super::finish::{self, Artifact};
 use super::hold::Reservation;
-use super::second::Given;
 use super::world::Bound;
 use super::{Engine, ServedImage};
 use crate::domain::catalog::{Dialect, Model, ModelIx, Provider};
@@ -41,6 +41,8 @@ pub(super) struct Run<'a> {
     pub(super) provider_time: Duration,
     /// Every picture of a generator so far, which a later plan may use.
     pub(super) drafts: Vec<Draft>,
+    /// Whether each picture is kept as soon as it is bought.
+    pub(super) durable: bool,
     /// What a provider's moderation said.
     pub(super) moderated: Option<String>,
     /// How the checks of the plan that ran went, one for each of its stages that was checked.
@@ -69,9 +71,9 @@ pub(super) struct Verdict {
 }
 
 impl Draft {
-    /// The draft with which a second pass begins.
-    pub(super) fn approved(given: &Given) -> Self {
-        Self { index: 0, model: given.model, artifact: given.artifact.clone(), number: 0, verdict: None }
+    /// One that nobody has looked at.
+    pub(super) const fn new(index: u8, model: ModelIx, artifact: Artifact) -> Self {
+        Self { index, model, artifact, number: 0, verdict: None }
     }
 
     pub(super) fn passed(&self) -> bool {
@@ -147,6 +149,7 @@ impl Run<'_> {
                 continue;
             }
             let has_next = plans.iter().skip(at + 1).any(|next| self.affords(next));
+            self.hold.set_out(course(candidate, &self.snapshot.catalog));
             let ended = self.candidate(candidate, has_next, &mut way).await;
             last = Some(**candidate);
             match ended {
@@ -199,7 +202,9 @@ impl Run<'_> {
     /// Whether this plan still fits the cap beside what was spent or is in doubt.
     fn affords(&self, candidate: &Candidate) -> bool {
         let cap = self.request.terms.max_cost.as_ref();
-        cap.is_none_or(|cap| self.hold.exposure() + candidate.quote.worst <= cap.value)
+        let capped = cap.is_none_or(|cap| self.hold.exposure() + candidate.quote.worst <= cap.value);
+        let blocked = self.hold.exhausted().is_some();
+        capped && (!blocked || self.hold.may_afford(&ahead(candidate, &self.snapshot.catalog)))
     }
 
     /// One plan for every picture that is still missing.
@@ -242,7 +247,7 @@ impl Run<'_> {
         let (bought, end) = self.buy(make.model, units, has_next).await;
         for Bought { index, artifact } in bought {
             let number = self.drafts.len();
-            self.drafts.push(Draft { index, model: make.model, artifact, number, verdict: None });
+            self.drafts.push(Draft { number, ..Draft::new(index, make.model, artifact) });
         }
         end
     }
@@ -359,11 +364,13 @@ impl Run<'_> {
             Ok(tickets) => tickets,
             Err(refusal) => {
                 self.bound.withdraw(ix, model);
-                return Err(Ended::Refused(refusal));
+                // A cheaper plan, or another provider's, may fit the budget.
+                let exhausted = matches!(refusal, Refusal::BudgetExhausted(_));
+                return Err(if exhausted { Ended::NextPlan } else { Ended::Refused(refusal) });
             }
         };
         let begun = Instant::now();
-        let calls = units.iter().map(|unit| self.call(ix, model, provider, unit));
+        let calls = units.iter().zip(&tickets).map(|(unit, ticket)| self.call(ix, model, provider, unit, ticket));
         let outcomes = join_all(calls).await;
         self.provider_time += begun.elapsed();
         drop(permits);
@@ -373,7 +380,13 @@ impl Run<'_> {
             let (bill, result) = self.settle(ix, model, &unit, outcome);
             self.hold.bill(&ticket, bill);
             match result {
-                Ok(pictures) => bought.extend(pictures),
+                Ok(pictures) => {
+                    if self.durable {
+                        let trace = self.trace(ix, model, &unit);
+                        self.engine.leave_pictures(&self.hold.id(), ticket.seq(), trace, &pictures).await;
+                    }
+                    bought.extend(pictures);
+                }
                 Err(fault) => {
                     gravest = Some(graver(gravest, fault));
                     failed.push(unit);
@@ -419,6 +432,9 @@ impl Run<'_> {
         let attempts = self.hold.attempts().to_vec();
         if let Some(detail) = &self.moderated {
             return Refusal::ContentRefused { detail: detail.clone(), attempts };
+        }
+        if let Some(exhausted) = self.hold.exhausted().filter(|_| attempts.is_empty()) {
+            return Refusal::BudgetExhausted(exhausted.clone());
         }
         let doubtful = attempts.iter().any(|attempt| attempt.billed == Billed::Unknown);
         if Instant::now() >= self.deadline {

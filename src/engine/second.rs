@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 
-use super::conclude::{blank_receipt, fill};
+use super::admit::{authenticate, normalise};
+use super::conclude::blank_receipt;
 use super::finish::{self, Artifact};
-use super::{Engine, Inbound, Landed, Order, replay};
+use super::join::Departure;
+use super::replay::Identity;
+use super::{Engine, Inbound, Landed, Order, kept};
 use crate::domain::catalog::ModelIx;
-use crate::domain::fingerprint::Fingerprint;
 use crate::domain::image::Format;
 use crate::domain::plan::Approved;
 use crate::domain::refusal::Refusal;
@@ -18,7 +20,6 @@ use crate::domain::request::{Ask, DataPolicy, GenerationRequest, Prompt};
 use crate::policy::Snapshot;
 use crate::provider::RawImage;
 use crate::state::Record;
-use crate::state::flights::Lead;
 
 /// Which picture was approved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,24 +54,22 @@ impl Engine {
         let mut receipt = blank_receipt(&inbound, &snapshot);
         let arrived = inbound.arrived;
         let entered = async {
-            let tenant = super::authenticate(&snapshot, inbound.key.as_deref())?;
+            let tenant = authenticate(&snapshot, inbound.key.as_deref())?;
             receipt.key = tenant.clone();
             let (given, ask) = self.load(&snapshot, &approval, &tenant, inbound.ask.clone()).await?;
             inbound.ask = ask;
             let request = self.approved(&snapshot, &tenant, &inbound, &given)?;
-            let scope = format!("{tenant}\0upscale\0{}\0{}", approval.generation, approval.image);
-            let claim = replay::claim(&tenant, &inbound, Fingerprint::of(&scope, &request.ask));
-            let bought = match &claim {
-                Some(claim) => self.recall(claim).await?,
-                None => None,
-            };
-            let order = Order { snapshot: Arc::clone(&snapshot), tenant, request, inbound, claim, given: Some(given) };
-            Ok((order, bought))
+            // One draft enlarged is one ask, whatever its prompt.
+            let owner = format!("{tenant}\0upscale\0{}\0{}", approval.generation, approval.image);
+            let identity = Identity::of(&snapshot, &owner, &inbound, &request);
+            let departure = Departure::alone(arrived);
+            let (claim, drafts, given) = (None, Vec::new(), Some(given));
+            let snapshot = Arc::clone(&snapshot);
+            self.board(Order { snapshot, tenant, request, inbound, claim, departure, drafts, given }, identity)
         };
         match entered.await {
             Err(refusal) => self.reported(Err(refusal), receipt, arrived),
-            Ok((order, Some(served))) => self.reported(Ok(served), fill(receipt, &order), arrived),
-            Ok((order, None)) => self.launch(Lead::alone(), order).await,
+            Ok(way) => self.arrive(way, receipt, arrived).await,
         }
     }
 
@@ -86,7 +85,7 @@ impl Engine {
             let detail = format!("the draft is {have} already; ask for more than that, such as {}", have.scaled(2.0));
             return Err(Refusal::InvalidRequest { pointer: "/width".to_owned(), detail });
         }
-        let request = super::normalise(snapshot, tenant, inbound)?;
+        let request = normalise(snapshot, tenant, inbound)?;
         let approved = Approved { model: given.model, size: have, has_prompt: given.prompt_is_kept };
         Ok(GenerationRequest { approved: Some(approved), ..request })
     }
@@ -140,7 +139,7 @@ impl Engine {
         let gone = || Refusal::NotFound(format!("the picture {file} is no longer stored"));
         let bytes = self.image(sha256, format).await?.ok_or_else(gone)?;
         let answer = record.closing.as_ref().and_then(|closing| closing.answer.as_deref());
-        let seed = answer.and_then(|answer| replay::seed(answer, image));
+        let seed = answer.and_then(|answer| kept::seed(answer, image));
         let size = crate::domain::image::sniff(&bytes).ok_or_else(gone)?.size;
         finish::verify(RawImage { bytes, seed }, size, seed).map_err(|detail| {
             tracing::error!(detail, file, "a stored picture is none");

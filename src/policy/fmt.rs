@@ -9,8 +9,10 @@ use toml_edit::{Array, Decor, DocumentMut, Item, RawString, Table, TomlError, Va
 use super::diagnostic::{Diagnostic, codes};
 use super::source::Source;
 
-const ROOT: &[&str] =
-    &["version", "defaults", "breaker", "key", "tier", "rule", "task", "sizes", "verifier", "provider", "model"];
+const ROOT: &[&str] = &[
+    "version", "defaults", "breaker", "proxy", "key", "budget", "tier", "rule", "task", "sizes", "verifier",
+    "provider", "model",
+];
 const DEFAULTS: &[&str] = &[
     "quality",
     "deadline",
@@ -22,11 +24,14 @@ const DEFAULTS: &[&str] = &[
     "share",
     "drop_negative_prompt",
     "on_moderation",
+    "takeover",
+    "retry_window",
     "prior_weight",
 ];
 const BREAKER: &[&str] = &["consecutive", "success_share", "min_samples", "window", "open_for", "open_at_most"];
-const KEY: &[&str] = &["name", "sha256"];
-const TIER: &[&str] = &["about", "quality", "max_cost_usd", "deadline"];
+const KEY: &[&str] = &["name", "sha256", "reviewer"];
+const BUDGET: &[&str] = &["name", "usd", "per", "key", "metadata", "task", "provider", "on_exhausted"];
+const TIER: &[&str] = &["about", "quality", "max_cost_usd", "deadline", "priority"];
 const RULE: &[&str] = &[
     "id",
     "when",
@@ -44,7 +49,9 @@ const TASK: &[&str] = &["about", "quoted_text", "words"];
 const VERIFIER: &[&str] =
     &["kind", "off", "url", "key", "local", "usd", "most_wrong", "least_score", "latency", "passes", "passes_default"];
 const PASSES: &[&str] = &["good", "bad"];
-const PROVIDER: &[&str] = &["dialect", "base_url", "key", "off", "local", "only_on_prem", "limits", "options"];
+const PROVIDER: &[&str] = &["dialect", "base_url", "key", "off", "local", "only_on_prem", "limits", "options", "route"];
+const PROXY: &[&str] = &["on", "patience"];
+const ROUTE: &[&str] = &["call", "usd", "model", "images", "size", "tell"];
 const LIMIT: &[&str] = &["name", "units", "unit", "per", "burst"];
 const MODEL: &[&str] = &[
     "remote",
@@ -88,7 +95,9 @@ fn order(path: &[&str]) -> Option<&'static [&'static str]> {
         [] => ROOT,
         ["defaults"] => DEFAULTS,
         ["breaker"] => BREAKER,
+        ["proxy"] => PROXY,
         ["key"] => KEY,
+        ["budget"] => BUDGET,
         ["tier", _] => TIER,
         ["rule"] => RULE,
         ["task", _] => TASK,
@@ -96,6 +105,7 @@ fn order(path: &[&str]) -> Option<&'static [&'static str]> {
         ["verifier", _, "passes", _] | ["verifier", _, "passes_default"] => PASSES,
         ["verifier", _, "latency"] => LATENCY,
         ["provider", _] => PROVIDER,
+        ["provider", _, "route"] => ROUTE,
         ["model", _] => MODEL,
         ["provider" | "model", _, "limits"] => LIMIT,
         ["model", _, "free"] => FREE,

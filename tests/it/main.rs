@@ -15,6 +15,8 @@ mod answers;
 mod bodies;
 mod checks;
 mod harness;
+mod jobs;
+mod native;
 mod openai;
 mod raw;
 mod sockets;

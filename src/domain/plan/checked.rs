@@ -16,7 +16,7 @@ use super::super::quoted;
 use super::super::request::{DataPolicy, GenerationRequest};
 use super::super::verify::{Kind, Verifier, VerifierIx};
 use super::cost::{self, Rates, Stage};
-use super::enumerate::{RESIZE, kept, plus, score, weaken};
+use super::enumerate::{RESIZE, kept, plus, score};
 use super::{Candidate, Check, MAX_OTHERWISE, Otherwise, View, filter};
 
 /// Stages that are tried in front of a check.
@@ -220,7 +220,7 @@ impl Builder<'_> {
         let check = (self.looker.rates, self.looker.verifier.price.micros() as f64);
         let each = draft.expected.micros() as f64;
         let picked = cost::checked_drafts(each, seen.accept.mean(), correlation, k, check, (0.0, 1.0));
-        let accept = weaken(believed(picked.accept, &[plan]), keeps);
+        let accept = believed(picked.accept, &[plan]).weakened(keeps);
         let mut latency = plus(plus(seen.latency, self.looker.latency), up_seen.latency);
         if plan.resize.is_some() {
             latency = plus(latency, Latency { p50: RESIZE, p95: RESIZE });
@@ -258,5 +258,7 @@ fn expected_time(latency: Latency, chance: f64) -> Latency {
 fn believed(accept: f64, stages: &[&Candidate]) -> Posterior {
     let weight = stages.iter().map(|one| one.accept.alpha + one.accept.beta).fold(f64::INFINITY, f64::min);
     let verdicts = stages.iter().map(|one| one.accept.verdicts).fold(f64::INFINITY, f64::min);
-    Posterior { alpha: weight * accept, beta: weight * (1.0 - accept), verdicts }
+    // What is hoped of a plan is hoped of each of its stages.
+    let lift = stages.iter().map(|one| one.accept.lift).fold(f64::INFINITY, f64::min);
+    Posterior { alpha: weight * accept, beta: weight * (1.0 - accept), verdicts, lift }
 }

@@ -133,7 +133,7 @@ impl Enumerator<'_> {
         };
         let resize = (output != asked && self.request.ask.fit == Fit::Exact).then_some(asked);
         let factor = f64::from(output.width.min(asked.width)) / f64::from(start.size.width.max(1));
-        let accept = weaken(draft.seen.accept, kept(reach.keeps, factor));
+        let accept = draft.seen.accept.weakened(kept(reach.keeps, factor));
         let mut latency = plus(draft.seen.latency, up_seen.latency);
         if resize.is_some() {
             latency = plus(latency, Latency { p50: RESIZE, p95: RESIZE });
@@ -197,7 +197,7 @@ fn unreachable(model: ModelIx, size: Size, seen: ModelView, reason: Reason) -> C
 pub(super) fn score(request: &GenerationRequest, quote: Quote, accept: Posterior) -> f64 {
     let each = quote.expected.micros() as f64 / f64::from(request.ask.n.max(1));
     let review = request.terms.review_cost.micros() as f64;
-    cost::direct(accept.mean(), request.terms.retries, each).score(review)
+    cost::direct(accept.hoped(), request.terms.retries, each).score(review)
 }
 
 /// The size that an upscaler gives of `input` when `asked` is wanted; `None` when it does not take the input.
@@ -230,13 +230,6 @@ pub(super) fn enlarge(reach: &Reach, input: Size, asked: Size) -> Option<Size> {
 /// `keeps` is stated at twice the side; each further doubling loses as much again.
 pub(super) fn kept(keeps: f64, factor: f64) -> f64 {
     keeps.powf(factor.max(1.0).log2())
-}
-
-/// The posterior of an image of which only a share survives a further step: same doubt, lower mean.
-pub(super) fn weaken(accept: Posterior, share: f64) -> Posterior {
-    let weight = accept.alpha + accept.beta;
-    let alpha = accept.alpha * share.clamp(0.0, 1.0);
-    Posterior { alpha, beta: weight - alpha, verdicts: accept.verdicts }
 }
 
 pub(super) fn plus(a: Latency, b: Latency) -> Latency {

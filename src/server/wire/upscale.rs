@@ -32,7 +32,12 @@ pub(in crate::server) fn parse(body: &[u8]) -> Result<Wanted, Refusal> {
         ask.quality = Some(quality(&fields)?.ok_or_else(|| value.wants(QUALITY))?);
     }
     let image = fields.value("image").map(|value| value.integer(0..=u64::from(MAX_IMAGES) - 1, 1)).transpose()?;
-    let parsed = Parsed { ask, warnings: fields.warnings(), names_format: fields.value("output_format").is_some() };
+    let parsed = Parsed {
+        ask,
+        webhook: None,
+        warnings: fields.warnings(),
+        names_format: fields.value("output_format").is_some(),
+    };
     Ok(Wanted {
         parsed,
         image: image.and_then(|image| u8::try_from(image).ok()).unwrap_or_default(),
