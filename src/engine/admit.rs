@@ -14,8 +14,8 @@ use crate::domain::catalog::Catalog;
 use crate::domain::fingerprint::{sha256, sha256_hex};
 use crate::domain::ledger::Opening;
 use crate::domain::money::Money;
-use crate::domain::plan::Candidate;
 use crate::domain::plan::explain::{steps, words};
+use crate::domain::plan::{Candidate, Check};
 use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
 use crate::policy::{Snapshot, Unresolved};
@@ -109,7 +109,7 @@ pub(super) fn course(candidate: &Candidate, catalog: &Catalog) -> Course {
 /// What a plan costs at most, and whose calls it makes.
 pub(super) fn ahead(candidate: &Candidate, catalog: &Catalog) -> Ahead {
     let generates = (candidate.calls > 0).then_some(candidate.model);
-    let branches = candidate.check.iter().flat_map(|check| check.stages()).map(|stage| stage.model);
+    let branches = candidate.check.iter().flat_map(Check::stages).map(|stage| stage.model);
     let models = generates.into_iter().chain(candidate.upscale.map(|(upscaler, _)| upscaler)).chain(branches);
     let provider = |ix| Some(catalog.provider(catalog.model(ix)?.provider)?.name.clone());
     Ahead { worst: candidate.quote.worst, providers: models.filter_map(provider).collect() }

@@ -38,7 +38,7 @@ impl Run<'_> {
             if let Err(ended) = self.look(check, turn, drafts).await {
                 return (kept, Err(ended));
             }
-            kept.extend(one_each(self.matching(stage, &open(missing, &kept)), |draft| draft.passed()));
+            kept.extend(one_each(self.matching(stage, &open(missing, &kept)), Draft::passed));
             let failed = open(missing, &kept);
             let Some(next) = next else {
                 // Drafts at once, and none passed: the first of each is as good as any.

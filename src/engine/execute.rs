@@ -159,14 +159,14 @@ impl Run<'_> {
             }
         }
         match last {
-            Some(candidate) => self.conclude(candidate, way).await,
+            Some(candidate) => self.conclude(&candidate, way).await,
             None => Err(self.refusal()),
         }
     }
 
     /// The pictures in order. Where nothing better came, one that failed its check is better than none: it was paid for,
     /// and the answer says what is wrong with it.
-    async fn conclude(&mut self, candidate: Candidate, mut way: Way) -> Result<Made, Refusal> {
+    async fn conclude(&mut self, candidate: &Candidate, mut way: Way) -> Result<Made, Refusal> {
         let failed = self.bettered_by_nothing(&self.missing(&way));
         let mut warnings = Vec::new();
         if !failed.is_empty() {
@@ -177,14 +177,14 @@ impl Run<'_> {
             };
             warnings.push(format!("{} pictures did not pass their check, and {why}", failed.len()));
             // A picture that cannot be stored is missing like any other; that was logged.
-            drop(self.finish(&candidate, &failed, &mut way).await);
+            drop(self.finish(candidate, &failed, &mut way).await);
         }
         way.images.sort_by_key(|(index, ..)| *index);
         let Some(model) = way.images.first().map(|(_, model, _)| *model) else { return Err(self.refusal()) };
         way.adjustments.dedup();
         let images = way.images.into_iter().map(|(.., image)| image).collect();
         let judged = std::mem::take(&mut self.judged);
-        Ok(Made { candidate, images, model, adjustments: way.adjustments, warnings, judged })
+        Ok(Made { candidate: *candidate, images, model, adjustments: way.adjustments, warnings, judged })
     }
 
     /// The indices of the pictures that are not there yet.
@@ -215,7 +215,7 @@ impl Run<'_> {
         let generated = self.generate(first, &missing, has_next).await;
         let (drafts, checked) = match &candidate.check {
             None => (self.matching(first, &missing), Ok(())),
-            Some(check) => self.checked(candidate, check, &missing, has_next).await,
+            Some(check) => Box::pin(self.checked(candidate, check, &missing, has_next)).await,
         };
         let enlarged = match candidate.upscale {
             None => Ok(drafts),

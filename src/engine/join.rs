@@ -167,7 +167,8 @@ impl Engine {
         let engine = Arc::clone(self);
         let flown = Arc::clone(&lead);
         let work = async move {
-            let landed = engine.answer(order, &identity).await;
+            // It outgrows what a task should carry along by itself.
+            let landed = Box::pin(engine.answer(order, &identity)).await;
             let remember = landed.as_ref().err().filter(|refusal| kept::lasts(refusal)).map(|_| NEGATIVE);
             flown.land(landed.clone(), remember);
             landed

@@ -58,36 +58,19 @@ impl Engine {
             receipt.key = tenant.clone();
             let (given, ask) = self.load(&snapshot, &approval, &tenant, inbound.ask.clone()).await?;
             inbound.ask = ask;
-            let request = self.approved(&snapshot, &tenant, &inbound, &given)?;
+            let request = approved(&snapshot, &tenant, &inbound, &given)?;
             // One draft enlarged is one ask, whatever its prompt.
             let owner = format!("{tenant}\0upscale\0{}\0{}", approval.generation, approval.image);
             let identity = Identity::of(&snapshot, &owner, &inbound, &request);
             let departure = Departure::alone(arrived);
             let (claim, drafts, given) = (None, Vec::new(), Some(given));
             let snapshot = Arc::clone(&snapshot);
-            self.board(Order { snapshot, tenant, request, inbound, claim, departure, drafts, given }, identity)
+            self.board(Order { snapshot, tenant, request, inbound, claim, given, departure, drafts }, identity)
         };
         match entered.await {
             Err(refusal) => self.reported(Err(refusal), receipt, arrived),
             Ok(way) => self.arrive(way, receipt, arrived).await,
         }
-    }
-
-    fn approved(
-        &self,
-        snapshot: &Snapshot,
-        tenant: &str,
-        inbound: &Inbound,
-        given: &Given,
-    ) -> Result<GenerationRequest, Refusal> {
-        let (asked, have) = (inbound.ask.size, given.artifact.size);
-        if have.covers(asked) {
-            let detail = format!("the draft is {have} already; ask for more than that, such as {}", have.scaled(2.0));
-            return Err(Refusal::InvalidRequest { pointer: "/width".to_owned(), detail });
-        }
-        let request = normalise(snapshot, tenant, inbound)?;
-        let approved = Approved { model: given.model, size: have, has_prompt: given.prompt_is_kept };
-        Ok(GenerationRequest { approved: Some(approved), ..request })
     }
 
     /// The draft, and `wanted` with what the draft was asked with.
@@ -146,6 +129,18 @@ impl Engine {
             Refusal::Internal
         })
     }
+}
+
+/// The request of a second pass.
+fn approved(snapshot: &Snapshot, tenant: &str, inbound: &Inbound, given: &Given) -> Result<GenerationRequest, Refusal> {
+    let (asked, have) = (inbound.ask.size, given.artifact.size);
+    if have.covers(asked) {
+        let detail = format!("the draft is {have} already; ask for more than that, such as {}", have.scaled(2.0));
+        return Err(Refusal::InvalidRequest { pointer: "/width".to_owned(), detail });
+    }
+    let request = normalise(snapshot, tenant, inbound)?;
+    let approved = Approved { model: given.model, size: have, has_prompt: given.prompt_is_kept };
+    Ok(GenerationRequest { approved: Some(approved), ..request })
 }
 
 /// Who made the approved picture, and the file in which it is kept.

@@ -50,13 +50,17 @@ mod tests {
 
     #[test]
     fn edits_are_counted_within_the_nearest_stretch() {
-        assert_eq!(rate("OPEN LATE", "xx open late yy"), 0.0);
-        assert_eq!(rate("OPEN LATE", "0PEN LATE"), 1.0 / 8.0);
-        assert_eq!(rate("OPEN", "OPN"), 0.25);
-        assert_eq!(rate("OPEN", "OPPEN"), 0.25);
-        assert_eq!(rate("OPEN", ""), 1.0);
-        assert_eq!(rate("", "anything"), 0.0);
-        assert_eq!(rate("GRÜSSE", "grüsse!"), 0.0);
+        for (asked, read, wrong) in [
+            ("OPEN LATE", "xx open late yy", 0.0),
+            ("OPEN LATE", "0PEN LATE", 1.0 / 8.0),
+            ("OPEN", "OPN", 0.25),
+            ("OPEN", "OPPEN", 0.25),
+            ("OPEN", "", 1.0),
+            ("", "anything", 0.0),
+            ("GRÜSSE", "grüsse!", 0.0),
+        ] {
+            assert!((rate(asked, read) - wrong).abs() < 1e-12, "{asked} {read}");
+        }
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn verifier(entry: &Entry<'_, raw::Verifier>, tasks: &[Task], world: &World<'_>)
 /// One a task, in the catalog's order.
 fn rates(entry: &Entry<'_, raw::Verifier>, tasks: &[Task]) -> Vec<Option<Rates>> {
     let Entry { scope, name, raw } = entry;
-    for (task, _) in &raw.passes {
+    for task in raw.passes.keys() {
         if !tasks.iter().any(|known| *known.name == *task.value) {
             let help = text::suggestion(&task.value, tasks.iter().map(|task| &*task.name))
                 .unwrap_or_else(|| format!("define it: [task.{}]", task.value));
