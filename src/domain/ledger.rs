@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::budget::{Charge, Earmark};
 use super::fault::Billed;
 use super::fingerprint::Fingerprint;
 use super::money::Money;
@@ -200,6 +201,8 @@ pub struct Opening {
     pub claim: Option<Claim>,
     /// The plan's first calls, held: they may be sent once the opening is durable.
     pub attempts: Vec<Attempt>,
+    /// What the budgets must have room for; not read back.
+    pub earmarks: Vec<Earmark>,
 }
 
 /// How long a claim is remembered.
@@ -233,6 +236,8 @@ pub struct Closing {
     pub answer: Option<String>,
     /// Every attempt, none of them held any more.
     pub attempts: Vec<Attempt>,
+    /// What is left in the budgets; not read back.
+    pub charges: Vec<Charge>,
 }
 
 #[cfg(test)]

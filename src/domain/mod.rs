@@ -5,6 +5,7 @@
 //! To add to it: a decision is a pure function in one file; its inputs are values that another room fetched.
 
 pub mod breaker;
+pub mod budget;
 pub mod catalog;
 pub mod fault;
 pub mod fingerprint;

@@ -221,7 +221,7 @@ impl Engine {
             }
         };
         let planning = planning.elapsed();
-        let mut hold = self.admit(&order, &planned);
+        let mut hold = self.admit(&order);
         let mut run = Run {
             engine: self,
             snapshot: &order.snapshot,

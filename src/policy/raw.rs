@@ -7,6 +7,7 @@
 //! absence, and the compiler goes on with the rest of the file.
 
 mod at;
+mod budget;
 mod market;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use at::{At, Day, Level};
+pub(super) use budget::{Budget, OnExhausted, Period};
 pub(super) use market::{Format, Free, Latency, Limit, LimitUnit, Model, Per, Price, Provider, TokenRates, Upscale};
 
 /// Tables by name, as `[model."stability/core"]`.
@@ -34,6 +36,9 @@ pub(super) struct Policy {
     /// Callers' API keys; `tollgate key new NAME` prints a row. Without any, callers need none.
     #[serde(default)]
     pub(super) key: Vec<Key>,
+    /// Hard caps on money.
+    #[serde(default)]
+    pub(super) budget: Vec<At<Budget>>,
     /// Names for levels of quality.
     #[serde(default)]
     pub(super) tier: Named<Tier>,

@@ -11,6 +11,7 @@ use super::condition::{Condition, Facts};
 use super::diagnostic::Diagnostic;
 use super::text;
 use crate::domain::breaker::Settings;
+use crate::domain::budget::Budget;
 use crate::domain::catalog::{Catalog, ModelIx, Place, TaskIx};
 use crate::domain::money::Money;
 use crate::domain::request::{Ask, GenerationRequest, ModelChoice, Quality};
@@ -35,6 +36,8 @@ pub struct Snapshot {
     pub rules: Vec<Rule>,
     /// Callers' keys; without any, callers need none.
     pub keys: Vec<ApiKey>,
+    /// Caps on money.
+    pub budgets: Vec<Arc<Budget>>,
     /// When a provider or model is left alone.
     pub breaker: Settings,
     /// What the operator should look at.
@@ -51,6 +54,7 @@ pub(super) struct Parts {
     pub(super) defaults: Defaults,
     pub(super) rules: Vec<Rule>,
     pub(super) keys: Vec<ApiKey>,
+    pub(super) budgets: Vec<Arc<Budget>>,
     pub(super) breaker: Settings,
 }
 
@@ -157,9 +161,9 @@ pub struct Unresolved {
 
 impl Snapshot {
     pub(super) fn new(parts: Parts, warnings: Vec<Diagnostic>) -> Self {
-        let Parts { digest, catalog, endpoints, tiers, defaults, rules, keys, breaker } = parts;
+        let Parts { digest, catalog, endpoints, tiers, defaults, rules, keys, budgets, breaker } = parts;
         let classifier = Classifier::new(&catalog.tasks, catalog.default_task);
-        Self { digest, catalog, endpoints, tiers, defaults, rules, keys, breaker, warnings, classifier }
+        Self { digest, catalog, endpoints, tiers, defaults, rules, keys, budgets, breaker, warnings, classifier }
     }
 
     /// The task that claims a prompt: the first of the file whose signs it shows, else the default.

@@ -13,6 +13,7 @@ use super::payload::Payload;
 use super::wire::answer;
 use super::wire::json::Json;
 use super::wire::plan;
+use crate::domain::budget::Exhausted;
 use crate::domain::ledger::{Attempt, Sums};
 use crate::domain::money::Money;
 use crate::domain::plan::explain::Explained;
@@ -168,6 +169,9 @@ impl Problem {
             if let Refusal::NoPlan(explained) = &self.0.refusal {
                 plan::candidates(json, explained);
             }
+            if let Refusal::BudgetExhausted(full) = &self.0.refusal {
+                json.key("budget").object(|json| budget(json, full));
+            }
             if !self.0.refusal.attempts().is_empty() {
                 answer::attempts(json, self.0.refusal.attempts());
             }
@@ -190,6 +194,9 @@ fn face(refusal: &Refusal) -> Face {
         should_retry: None,
     };
     match refusal {
+        Refusal::BudgetExhausted(full) => {
+            say(StatusCode::PAYMENT_REQUIRED, "Budget exhausted", "insufficient_quota", exhausted(full))
+        }
         Refusal::ContentRefused { detail, .. } => {
             say(StatusCode::UNPROCESSABLE_ENTITY, "Refused by moderation", INVALID, moderated(detail))
         }
@@ -248,6 +255,25 @@ const LEDGER: &str =
     "The ledger cannot be written, so no money can be reserved. Nothing was bought; try again shortly.";
 const OVERLOADED: &str = "Too many requests are under way here. Nothing was bought; try again in a moment.";
 const SLOW: &str = "The body stopped arriving before its end. Nothing was bought; send the request again.";
+
+fn exhausted(full: &Exhausted) -> String {
+    let Exhausted { budget, left, resets } = full;
+    let resets = resets.map_or_else(|| "It never begins anew".to_owned(), |at| format!("It begins anew at {at}"));
+    format!(
+        "The budget `{}` has ${left} of ${} left, and no plan that fits the request costs at most that. Nothing was \
+         bought. {resets}.",
+        budget.name, budget.cap
+    )
+}
+
+fn budget(json: &mut Json, full: &Exhausted) {
+    json.key("name").text(&full.budget.name);
+    json.key("per").text(full.budget.period.name());
+    json.key("limit_usd").usd(full.budget.cap);
+    json.key("left_usd").usd(full.left);
+    json.key("resets_at").text_or_null(full.resets.map(|at| at.to_string()).as_deref());
+    json.key("at").text(&full.budget.place.to_string());
+}
 
 fn moderated(detail: &str) -> String {
     format!("A provider's moderation refused it: {}. Change the prompt.", sentence(detail))
