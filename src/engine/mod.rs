@@ -15,8 +15,10 @@ mod admit;
 mod buy;
 mod conclude;
 mod execute;
+mod feedback;
 mod finish;
 mod hold;
+mod learn;
 mod replay;
 pub mod served;
 mod standing;
@@ -39,7 +41,7 @@ use crate::domain::plan::explain::{Explained, explain};
 use crate::domain::plan::{Candidate, Planned, Reason, View, plan};
 use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
-use crate::domain::rule::Share;
+use crate::domain::rule::{Explore, Share};
 use crate::policy::{Snapshot, Snapshots};
 use crate::state::flights::{Flights, Joined, Landing, Lead};
 use crate::state::{AmbiguousSum, Images, Ledger, LedgerFault, Limits};
@@ -49,9 +51,11 @@ use crate::transport::Transport;
 use admit::{authenticate, normalise};
 use conclude::{blank_receipt, fill, joined};
 use execute::Run;
+use learn::Learner;
 use tasks::{Purchase, Tasks};
 use world::World;
 
+pub use feedback::{Feedback, Taken};
 pub use served::{Expected, How, Inbound, Served, ServedImage, Timings};
 pub use standing::{Acceptance, ModelStanding, Standing};
 
@@ -87,6 +91,7 @@ pub struct Engine {
     transport: Arc<dyn Transport>,
     telemetry: Arc<Telemetry>,
     world: World,
+    learner: Learner,
     flights: Flights<Landed>,
     tasks: Tasks,
     dice: Mutex<StdRng>,
@@ -122,6 +127,7 @@ impl Engine {
             transport: parts.transport,
             telemetry: parts.telemetry,
             world,
+            learner: Learner::new(),
             flights: Flights::default(),
             tasks: Tasks::default(),
             dice: Mutex::new(dice),
@@ -221,7 +227,8 @@ impl Engine {
             }
         };
         let planning = planning.elapsed();
-        let mut hold = self.admit(&order);
+        let decision = self.decision(&order, &planned);
+        let mut hold = self.admit(&order, decision);
         let mut run = Run {
             engine: self,
             snapshot: &order.snapshot,
@@ -257,8 +264,18 @@ impl Engine {
         }
     }
 
+    /// How the plan came about, for the books.
+    fn decision(&self, order: &Order, planned: &Planned) -> String {
+        let mut dice = StdRng::seed_from_u64(self.dice().random());
+        learn::decision(&order.snapshot.catalog, &order.request, planned, &mut dice).to_string()
+    }
+
     fn plan_now(&self, snapshot: &Snapshot, bound: &world::Bound, request: &GenerationRequest) -> (Planned, View) {
-        let view = self.world.view(bound, snapshot, request.task, clock::now());
+        let mut view = self.world.view(bound, snapshot, request.task, clock::now());
+        let sampled = request.terms.explore == Explore::Sampled;
+        let mut dice = sampled.then(|| StdRng::seed_from_u64(self.dice().random()));
+        let dice = dice.as_mut().map(|dice| -> &mut dyn rand::Rng { dice });
+        self.learner.inform(&mut view, snapshot, request, dice);
         (plan(request, &snapshot.catalog, &view, clock::today()), view)
     }
 

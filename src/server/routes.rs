@@ -33,6 +33,7 @@ Tollgate: a cost-aware gateway for image generation.
 
 POST /generate                  {\"prompt\":\"a red fox\"} to an image, its price and why
 POST /plan                      the same body; every candidate plan, spending nothing
+POST /generations/{id}/feedback {\"accepted\":true}: what a person says of it
 GET  /images/{sha256}.{ext}     a picture by its content
 POST /v1/images/generations     OpenAI's shape; set base_url to this address plus /v1
 GET  /v1/models                 what can be bought
@@ -43,6 +44,7 @@ On the admin address: GET /metrics /healthz /readyz /policy /providers, POST /-/
 /// A route, found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
+    Feedback(String),
     Generate,
     Guide,
     Health,
@@ -62,6 +64,7 @@ impl Route {
     /// Its name in metrics.
     pub(super) fn name(&self) -> &'static str {
         match self {
+            Self::Feedback(_) => "feedback",
             Self::Generate => "generate",
             Self::Guide => "guide",
             Self::Health => "healthz",
@@ -86,6 +89,7 @@ fn api(path: &[&str]) -> Option<(Route, &'static str)> {
         [] => (Route::Guide, GET),
         ["generate"] => (Route::Generate, POST),
         ["plan"] => (Route::Plan, POST),
+        ["generations", id, "feedback"] => (Route::Feedback((*id).to_owned()), POST),
         ["images", file] => (Route::Image((*file).to_owned()), GET),
         ["v1", "images", "generations"] => (Route::OpenaiGenerate, POST),
         ["v1", "models"] => (Route::OpenaiModels, GET),
@@ -128,7 +132,8 @@ fn find(plane: Plane, method: &Method, path: &str) -> Result<Route, Problem> {
 }
 
 fn lost(plane: Plane, path: &str, elsewhere: bool) -> String {
-    const API: [&str; 5] = ["/generate", "/plan", "/images/{sha256}.{ext}", "/v1/images/generations", "/v1/models"];
+    const API: [&str; 6] =
+        ["/generate", "/plan", "/generations/{id}/feedback", "/images/{sha256}.{ext}", "/v1/images/generations", "/v1/models"];
     const ADMIN: [&str; 6] = ["/metrics", "/healthz", "/readyz", "/policy", "/providers", "/-/reload"];
     if elsewhere {
         let other = if plane == Plane::Api { "admin" } else { "API" };
@@ -183,6 +188,7 @@ impl Routes {
         let (engine, bounds) = (&self.engine, &self.bounds);
         let call = generate::Call { engine, bounds, arrival, headers };
         match route {
+            Route::Feedback(id) => call.feedback(&id, intake).await,
             Route::Generate => call.native(intake).await,
             Route::Guide => Ok(text("text/plain; charset=utf-8", GUIDE)),
             Route::Health => Ok(admin::health(engine)),

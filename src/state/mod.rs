@@ -15,6 +15,7 @@ mod schema;
 pub mod sql;
 pub mod sqlite;
 mod totals;
+pub mod verdicts;
 mod words;
 
 use std::fmt;
