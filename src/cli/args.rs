@@ -8,6 +8,7 @@ mod client;
 mod evaluate;
 mod feedback;
 mod gateway;
+mod policy;
 mod tools;
 
 use clap::{Parser, Subcommand};
@@ -18,8 +19,9 @@ pub(crate) use client::{AskFlags, BatchArgs, ExplainArgs, FormatFlag, GatewayArg
 pub(crate) use evaluate::EvaluateArgs;
 pub(crate) use feedback::FeedbackArgs;
 pub(crate) use gateway::{DemoArgs, PlaneFlags, SandboxArgs, ServeArgs, WorldFlags, address};
+pub(crate) use policy::{CalibrateArgs, DiffArgs, FmtArgs, PathsArgs, PolicyCommand, ReplayArgs, TestArgs};
 pub(crate) use tools::{
-    CompletionsArgs, DoctorArgs, FmtArgs, KeyCommand, KeyNewArgs, LedgerCommand, PathsArgs, PolicyCommand, ShowArgs,
+    AmbiguousArgs, CompletionsArgs, DoctorArgs, KeyCommand, KeyNewArgs, LedgerCommand, ReconcileArgs, ShowArgs,
     SpendArgs, SpendGroup,
 };
 

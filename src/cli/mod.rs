@@ -84,7 +84,7 @@ async fn dispatch(command: Command, console: Console) -> Result<Exit, Failure> {
         Command::Explain(args) => explain::run(args, console).await,
         Command::Evaluate(args) => evaluate::run(args, console).await,
         Command::Feedback(args) => feedback::run(args, console).await,
-        Command::Policy(command) => policy::run(command, console),
+        Command::Policy(command) => policy::run(command, console).await,
         Command::Ledger(command) => ledger::run(command, console).await,
         Command::Key(command) => key::run(&command, console),
         Command::Completions(args) => completions::run(&args),

@@ -7,6 +7,7 @@
 pub mod breaker;
 pub mod budget;
 pub mod catalog;
+pub mod decision;
 pub mod fault;
 pub mod fingerprint;
 pub mod image;

@@ -12,10 +12,10 @@ use super::{Engine, Inbound, Order};
 use crate::domain::budget::{Ahead, Payer, Purse};
 use crate::domain::catalog::Catalog;
 use crate::domain::fingerprint::{sha256, sha256_hex};
-use crate::domain::money::Money;
 use crate::domain::ledger::Opening;
-use crate::domain::plan::explain::steps;
+use crate::domain::money::Money;
 use crate::domain::plan::Candidate;
+use crate::domain::plan::explain::steps;
 use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
 use crate::policy::{Snapshot, Unresolved};
@@ -72,7 +72,7 @@ impl Engine {
             earmarks: Vec::new(),
             decision: Some(decision),
         };
-        Reservation::new(Arc::clone(&self.ledger), Arc::clone(&self.telemetry), opening, purse, inbound.arrived)
+        Reservation::new(Arc::clone(&self.ledger), Arc::clone(&self.telemetry), opening, purse, inbound.arrived, order.departure.clone())
     }
 
     /// The budgets that a request falls under.

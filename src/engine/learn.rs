@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rand::Rng;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::domain::catalog::{Catalog, Model, ModelIx, TaskIx};
 use crate::domain::plan::{Planned, View};
@@ -237,11 +237,11 @@ impl Kind {
 
 /// What the learner must know of a decision later, and what judging the policy by its log needs: how likely the choice
 /// was.
-pub(crate) fn decision(catalog: &Catalog, request: &GenerationRequest, planned: &Planned, dice: &mut dyn Rng) -> Value {
+pub(crate) fn decision(catalog: &Catalog, request: &GenerationRequest, planned: &Planned, dice: &mut dyn Rng) -> Map<String, Value> {
     let Kind { category, reading, .. } = Kind::of(request);
     let chosen = planned.best().and_then(|best| catalog.model(best.model));
     let sampled = request.terms.explore == Explore::Sampled && planned.best().is_some_and(|best| best.accept.lift != 0.0);
-    json!({
+    let note = json!({
         "model": chosen.map(|model| &*model.id),
         "version": chosen.map(|model| &*model.remote),
         "category": category.map(Category::name),
@@ -249,7 +249,8 @@ pub(crate) fn decision(catalog: &Catalog, request: &GenerationRequest, planned: 
         "edition": EDITION,
         "method": if sampled { "sampled" } else { request.terms.explore.name() },
         "propensity": if sampled { propensity(planned, dice) } else { 1.0 },
-    })
+    });
+    if let Value::Object(fields) = note { fields } else { Map::new() }
 }
 
 /// How likely a fresh sample would choose the same plan: draws, each plan's score moved to what was drawn of its model.

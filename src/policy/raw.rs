@@ -79,11 +79,18 @@ pub(super) struct Defaults {
     /// When identical requests in flight share one purchase.
     pub(super) share: Option<Share>,
     /// How the planner learns what it knows too little of; nothing is explored before the first verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) explore: Option<Explore>,
     /// Whether a model without negative prompts may serve a request that has one; declared in the answer.
     pub(super) drop_negative_prompt: Option<bool>,
     /// What follows when a provider's moderation refuses.
     pub(super) on_moderation: Option<OnModeration>,
+    /// What follows when a key comes again whose purchase is in doubt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) takeover: Option<Takeover>,
+    /// For how long an identical request without an idempotency key is taken for a repeat, such as "30s".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retry_window: Option<At<String>>,
     /// How many verdicts the `accept` numbers of this file are worth.
     pub(super) prior_weight: Option<At<f64>>,
 }
@@ -140,6 +147,16 @@ pub(super) enum OnModeration {
     NextPlan,
 }
 
+/// What follows when a key comes again whose purchase is in doubt.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Takeover {
+    /// It is bought again: the doubtful purchase is paid twice at worst.
+    BuyAgain,
+    /// The answer says that it is in doubt, until someone knows.
+    FailAmbiguous,
+}
+
 /// A caller's API key.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -166,7 +183,11 @@ pub(super) struct Tier {
     /// From a request's arrival to its answer, such as "2m".
     pub(super) deadline: Option<At<String>>,
     /// Whether its requests may be used to learn; they may when it does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) explore: Option<bool>,
+    /// Which jobs go first: those of a greater number. 0 when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) priority: Option<At<i64>>,
 }
 
 /// What holds for requests of a kind. What a rule leaves out comes from the tier, then from `[defaults]`.

@@ -6,11 +6,14 @@
 
 mod books;
 mod command;
+pub mod doubts;
 pub mod flights;
 mod folder;
 pub mod images;
+pub mod jobs;
 pub mod limits;
 pub mod postgres;
+pub mod redis;
 mod schema;
 pub mod sql;
 pub mod sqlite;
@@ -44,12 +47,7 @@ pub trait Ledger: Send + Sync {
 
     /// Writes further attempts of an open generation, durable on return; `earmarks` are what the budgets must have room
     /// for now, as in [`Ledger::open`].
-    fn hold(
-        &self,
-        id: Arc<str>,
-        attempts: Vec<Attempt>,
-        earmarks: Vec<Earmark>,
-    ) -> Boxed<'_, Result<(), LedgerFault>>;
+    fn hold(&self, id: Arc<str>, attempts: Vec<Attempt>, earmarks: Vec<Earmark>) -> Boxed<'_, Result<(), LedgerFault>>;
 
     /// Writes a generation's end: what was charged, what is in doubt; the rest is free.
     fn close(&self, closing: Closing) -> Boxed<'_, Result<(), LedgerFault>>;

@@ -146,6 +146,7 @@ fn known(table: &Table, scores: &[Option<Scores>]) -> Result<(), Failure> {
     if scores.iter().any(Option::is_some) {
         return Ok(());
     }
-    Err(table.wrong(table.header.first(), "it knows none of the models of the prices")
+    Err(table
+        .wrong(table.header.first(), "it knows none of the models of the prices")
         .help("a wide table has a column for each model, a published one names it under `model`"))
 }

@@ -28,9 +28,8 @@ impl Table {
     pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let file = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|why| Failure::usage(format!("{file} cannot be read: {why}")))?;
-        let text = String::from_utf8(bytes).map_err(|why| {
-            Failure::usage(format!("{file} is not UTF-8 at byte {}", why.utf8_error().valid_up_to()))
-        })?;
+        let text = String::from_utf8(bytes)
+            .map_err(|why| Failure::usage(format!("{file} is not UTF-8 at byte {}", why.utf8_error().valid_up_to())))?;
         Self::parse(file, text.strip_prefix('\u{feff}').unwrap_or(&text))
     }
 
@@ -38,15 +37,18 @@ impl Table {
     pub(super) fn parse(file: String, text: &str) -> Result<Self, Failure> {
         let mut records = Reader::new(&file, text).records()?.into_iter();
         let Some(header) = records.next() else {
-            return Err(Failure::usage(format!("{file}:1:1: the table is empty"))
-                .help("the first line names the columns"));
+            return Err(
+                Failure::usage(format!("{file}:1:1: the table is empty")).help("the first line names the columns")
+            );
         };
         let rows: Vec<Vec<Cell>> = records.collect();
         let table = Self { file, header, rows };
         for row in &table.rows {
             if row.len() != table.header.len() {
                 let fields = format!("{} fields under {} columns", row.len(), table.header.len());
-                return Err(table.wrong(row.first(), &fields).help("a field that holds a comma stands in double quotes"));
+                return Err(table
+                    .wrong(row.first(), &fields)
+                    .help("a field that holds a comma stands in double quotes"));
             }
         }
         for (at, cell) in table.header.iter().enumerate() {

@@ -126,6 +126,9 @@ fn snapshot(prices: &[Money]) -> Result<Snapshot, Failure> {
         );
     }
     compile(&[("prices".to_owned(), text)], &Process, &Overrides::default(), TODAY).map_err(|diagnostics| {
-        Failure::usage(format!("the prices make no policy\n\n{}", crate::policy::diagnostic::render(&diagnostics, false)))
+        Failure::usage(format!(
+            "the prices make no policy\n\n{}",
+            crate::policy::diagnostic::render(&diagnostics, false)
+        ))
     })
 }

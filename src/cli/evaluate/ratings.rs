@@ -28,9 +28,10 @@ pub(super) struct Row {
 impl Row {
     /// Which of `folds` parts its group is dealt into: always the same, so that runs agree.
     pub(super) fn fold(&self, folds: u64) -> u64 {
-        let hash = self.group.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = self
+            .group
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         ((hash ^ (hash >> 29)) >> 7) % folds
     }
 }
@@ -63,13 +64,7 @@ impl Ratings {
     }
 }
 
-fn row(
-    table: &Table,
-    cells: &[Cell],
-    prompt: usize,
-    group: usize,
-    columns: &[Option<usize>],
-) -> Result<Row, Failure> {
+fn row(table: &Table, cells: &[Cell], prompt: usize, group: usize, columns: &[Option<usize>]) -> Result<Row, Failure> {
     let text = cells.get(prompt).map(|cell| cell.text.as_str()).unwrap_or_default();
     let wrong = || table.wrong(cells.get(prompt), "a prompt has 1 to 10,000 characters");
     let accepts = columns.iter().map(|at| at.and_then(|at| cells.get(at)).map_or(Ok(None), |cell| rating(table, cell)));
@@ -95,7 +90,8 @@ fn rating(table: &Table, cell: &Cell) -> Result<Option<f64>, Failure> {
 fn missing(table: &Table, model: &str) -> Failure {
     let near = table.header.iter().map(|cell| (strsim::jaro_winkler(&cell.text, model), &cell.text));
     let near = near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(alike, _)| *alike > 0.7);
-    let failure = table.wrong(table.header.first(), &format!("there is no column for the model `{model}` of the prices"));
+    let failure =
+        table.wrong(table.header.first(), &format!("there is no column for the model `{model}` of the prices"));
     match near {
         Some((_, name)) => failure.help(format!("did you mean `{name}`?")),
         None => failure.help("each model of the prices is a column of the ratings"),

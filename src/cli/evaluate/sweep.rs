@@ -119,8 +119,7 @@ pub(super) fn sweep<'e>(
     let mut judged = 0.0;
     for row in test.rows.iter().filter(|row| row.accepts.iter().any(Option::is_some)) {
         let estimator = learned(row);
-        let view = market
-            .view(row, |arm| estimator.believe(arm, 0, Some(row.reading.category), &row.reading.signs));
+        let view = market.view(row, |arm| estimator.believe(arm, 0, Some(row.reading.category), &row.reading.signs));
         let mut request = market.request(row)?;
         judged += 1.0;
         for (knob, (cost, accept)) in knobs.iter().zip(&mut sums) {

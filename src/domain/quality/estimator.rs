@@ -95,7 +95,12 @@ impl Estimator {
             drift: Drift::default(),
             prior,
         };
-        Self { fade: fade(settings.half_life), arms: priors.into_iter().map(arm).collect(), shared: Weights::shared(), warm: false }
+        Self {
+            fade: fade(settings.half_life),
+            arms: priors.into_iter().map(arm).collect(),
+            shared: Weights::shared(),
+            warm: false,
+        }
     }
 
     /// What is believed of a model for a prompt.
