@@ -3,6 +3,7 @@
 //! Why it exists: money must be answerable without a running gateway. What it refuses to know: SQL.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -14,6 +15,8 @@ use super::table::{Align, Sheet};
 use super::wire::Usd;
 use crate::domain::ledger::Sums;
 use crate::domain::money::Money;
+use crate::policy::{Env, Process};
+use crate::state::postgres::PostgresLedger;
 use crate::state::sqlite::SqliteLedger;
 use crate::state::{Ledger, LedgerFault, Record, SpendBy, SpendRow};
 use crate::telemetry::clock;
@@ -25,14 +28,19 @@ pub(crate) async fn run(command: LedgerCommand, console: Console) -> Result<Exit
     }
 }
 
-/// Opens the books of a data folder for reading.
-fn open(data: &Path) -> Result<SqliteLedger, Failure> {
+/// Opens the books for reading: those that `TOLLGATE_LEDGER__URL` names, else the file of a data folder.
+async fn open(data: &Path) -> Result<Arc<dyn Ledger>, Failure> {
+    if let Some(url) = Process.var("TOLLGATE_LEDGER__URL") {
+        let opened = tokio::task::spawn_blocking(move || PostgresLedger::open(&url)).await;
+        let opened = opened.map_err(|why| Failure::usage(why.to_string()))?;
+        return Ok(Arc::new(opened.map_err(|fault| unreadable(&fault))?));
+    }
     let path = data.join("tollgate.db");
     if !path.is_file() {
         return Err(Failure::usage(format!("there is no ledger at {}", path.display()))
             .help("name the gateway's data folder with --data; `tollgate serve` prints it"));
     }
-    SqliteLedger::read_only(&path).map_err(|fault| unreadable(&fault))
+    Ok(Arc::new(SqliteLedger::read_only(&path).map_err(|fault| unreadable(&fault))?))
 }
 
 fn unreadable(fault: &LedgerFault) -> Failure {
@@ -47,7 +55,7 @@ async fn spend(args: &SpendArgs, console: Console) -> Result<Exit, Failure> {
         SpendGroup::Task => (SpendBy::Task, "task"),
     };
     let since = clock::now() - args.since;
-    let mut rows = open(&args.data)?.spend(by, since).await.map_err(|fault| unreadable(&fault))?;
+    let mut rows = open(&args.data).await?.spend(by, since).await.map_err(|fault| unreadable(&fault))?;
     if by == SpendBy::Day {
         rows.sort_by(|a, b| a.group.cmp(&b.group));
     }
@@ -93,7 +101,7 @@ fn spend_table(rows: &[SpendRow], name: &str) -> Sheet {
 }
 
 async fn show(args: &ShowArgs, console: Console) -> Result<Exit, Failure> {
-    let record = open(&args.data)?.show(&args.id).await.map_err(|fault| unreadable(&fault))?;
+    let record = open(&args.data).await?.show(&args.id).await.map_err(|fault| unreadable(&fault))?;
     let Some(record) = record else {
         return Err(Failure::usage(format!("the ledger has no generation {}", args.id))
             .help("the id is the field `id` of an answer: gen_ and 32 characters"));

@@ -12,6 +12,7 @@
 //! named inputs and outputs, called from here.
 
 mod admit;
+mod budgets;
 mod buy;
 mod conclude;
 mod execute;
@@ -52,6 +53,7 @@ use execute::Run;
 use tasks::{Purchase, Tasks};
 use world::World;
 
+pub use budgets::BudgetStanding;
 pub use served::{Expected, How, Inbound, Served, ServedImage, Timings};
 pub use standing::{Acceptance, ModelStanding, Standing};
 
@@ -91,6 +93,8 @@ pub struct Engine {
     tasks: Tasks,
     dice: Mutex<StdRng>,
     keep_prompts: bool,
+    /// The policy whose budgets the ledger has counted.
+    counted: tokio::sync::Mutex<Option<Arc<str>>>,
 }
 
 /// A request on its way through the rooms that cost money.
@@ -126,6 +130,7 @@ impl Engine {
             tasks: Tasks::default(),
             dice: Mutex::new(dice),
             keep_prompts: parts.keep_prompts,
+            counted: tokio::sync::Mutex::default(),
         }
     }
 
@@ -213,7 +218,8 @@ impl Engine {
     async fn generate(&self, order: Order) -> Landed {
         let bound = self.world.bind(&order.snapshot);
         let planning = Instant::now();
-        let planned = match self.plan_when_possible(&order, &bound).await {
+        let ready = self.in_force(&order.snapshot).await;
+        let planned = match ready.and(self.plan_when_possible(&order, &bound).await) {
             Ok(planned) => planned,
             Err(refusal) => {
                 let receipt = blank_receipt(&order.inbound, &order.snapshot);
@@ -234,7 +240,18 @@ impl Engine {
             drafts: Vec::new(),
             moderated: None,
         };
-        let made = run.through(&planned).await;
+        let mut made = run.through(&planned).await;
+        let lesser;
+        if let Err(Refusal::BudgetExhausted(full)) = &made
+            && let Some(request) = budgets::downgraded(&order.request, &order.snapshot, full)
+        {
+            let full = full.clone();
+            lesser = request;
+            let (mut planned, _) = self.plan_now(&order.snapshot, &bound, &lesser);
+            planned.cheapest_first();
+            run.request = &lesser;
+            made = run.through(&planned).await.map(|made| made.declaring(budgets::declared(&full)));
+        }
         let provider_time = run.provider_time;
         self.conclude(order, hold, made, provider_time, planning).await
     }
@@ -263,12 +280,14 @@ impl Engine {
     }
 
     /// What `serve` would do, and why; buys nothing.
-    pub fn explain(&self, inbound: &Inbound) -> Result<Explained, Refusal> {
+    pub async fn explain(&self, inbound: &Inbound) -> Result<Explained, Refusal> {
         let snapshot = self.snapshots.current();
         let tenant = authenticate(&snapshot, inbound.key.as_deref())?;
         let request = normalise(&snapshot, &tenant, inbound)?;
         let bound = self.world.bind(&snapshot);
-        let (planned, view) = self.plan_now(&snapshot, &bound, &request);
+        let mut view = self.world.view(&bound, &snapshot, request.task, clock::now());
+        view.budgets = self.left(&budgets::purse(&snapshot, &tenant, &request, clock::now())).await;
+        let planned = plan(&request, &snapshot.catalog, &view, clock::today());
         Ok(explain(&planned, &request, &snapshot.catalog, &view))
     }
 

@@ -193,7 +193,7 @@ impl Routes {
             Route::OpenaiModels => call.models(),
             Route::Plan => call.plan(intake).await,
             Route::Policy => Ok(admin::policy(engine)),
-            Route::Providers => Ok(admin::providers(engine)),
+            Route::Providers => Ok(admin::providers(engine).await),
             Route::Ready => Ok(admin::ready(engine)),
             Route::Reload => Ok(admin::reload(engine).await),
         }

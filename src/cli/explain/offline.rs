@@ -60,5 +60,5 @@ fn view(snapshot: &Snapshot, request: &GenerationRequest) -> View {
         latency: model.latency,
         accept: Posterior::new(model.priors.get(task).copied().unwrap_or(NO_PRIOR), 0.0, 0.0),
     };
-    View { models: snapshot.catalog.models.iter().map(model).collect() }
+    View { models: snapshot.catalog.models.iter().map(model).collect(), ..View::default() }
 }
