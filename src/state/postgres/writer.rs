@@ -137,7 +137,7 @@ impl Desk {
                 return;
             }
             tracing::warn!(%why, "the ledger is away; paid work is refused until it is back");
-            self.shared.queue.closes(&why.to_string());
+            self.shared.queue.closes(&why);
             self.refuse(&why);
             if self.shared.queue.is_shut() {
                 return;
