@@ -21,7 +21,11 @@ mod ledger;
 mod limits;
 #[path = "support/postgres.rs"]
 mod postgres;
+#[path = "state/redis.rs"]
+mod redis_connection;
 #[path = "state/replicas.rs"]
 mod replicas;
 #[path = "state/samples.rs"]
 mod samples;
+#[path = "support/redis.rs"]
+mod server;

@@ -251,7 +251,11 @@ async fn a_killed_process_on_a_file_never_makes_38() {
     exhaust(&[gateway.at("api")]).await;
     let billed = bought(&sandbox).await;
     let [settled, reserved, ambiguous, left] = budget(&gateway).await;
-    println!("kill -9 on a file: the provider billed {billed}, settled {}, in doubt {}", settled / PRICE, ambiguous / PRICE);
+    println!(
+        "kill -9 on a file: the provider billed {billed}, settled {}, in doubt {}",
+        settled / PRICE,
+        ambiguous / PRICE
+    );
     assert!(billed <= IMAGES, "{billed}");
     assert_eq!((settled + ambiguous, reserved, left), (IMAGES * PRICE, 0, 0));
     assert!(settled <= billed * PRICE && billed * PRICE <= settled + ambiguous);

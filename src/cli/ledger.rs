@@ -2,7 +2,9 @@
 //!
 //! Why it exists: money must be answerable without a running gateway. What it refuses to know: SQL.
 
-use std::path::Path;
+mod doubt;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,22 +27,43 @@ pub(crate) async fn run(command: LedgerCommand, console: Console) -> Result<Exit
     match command {
         LedgerCommand::Spend(args) => spend(&args, console).await,
         LedgerCommand::Show(args) => show(&args, console).await,
+        LedgerCommand::Ambiguous(args) => doubt::list(&args, console).await,
+        LedgerCommand::Reconcile(args) => doubt::reconcile(&args, console).await,
     }
 }
 
 /// Opens the books for reading: those that `TOLLGATE_LEDGER__URL` names, else the file of a data folder.
 async fn open(data: &Path) -> Result<Arc<dyn Ledger>, Failure> {
-    if let Some(url) = Process.var("TOLLGATE_LEDGER__URL") {
-        let opened = tokio::task::spawn_blocking(move || PostgresLedger::open(&url)).await;
-        let opened = opened.map_err(|why| Failure::usage(why.to_string()))?;
-        return Ok(Arc::new(opened.map_err(|fault| unreadable(&fault))?));
+    match shared().await? {
+        Some(ledger) => Ok(ledger),
+        None => Ok(Arc::new(SqliteLedger::read_only(file(data)?).map_err(|fault| unreadable(&fault))?)),
     }
+}
+
+/// Opens the books for writing, beside the gateway that does.
+async fn beside(data: &Path) -> Result<Arc<dyn Ledger>, Failure> {
+    match shared().await? {
+        Some(ledger) => Ok(ledger),
+        None => Ok(Arc::new(SqliteLedger::beside(file(data)?).map_err(|fault| unreadable(&fault))?)),
+    }
+}
+
+/// The books in Postgres, when the environment names some; this process is a replica for as long as it has them.
+async fn shared() -> Result<Option<Arc<dyn Ledger>>, Failure> {
+    let Some(url) = Process.var("TOLLGATE_LEDGER__URL") else { return Ok(None) };
+    let opened = tokio::task::spawn_blocking(move || PostgresLedger::open(&url)).await;
+    let opened = opened.map_err(|why| Failure::usage(why.to_string()))?;
+    Ok(Some(Arc::new(opened.map_err(|fault| unreadable(&fault))?)))
+}
+
+/// The file of the books.
+fn file(data: &Path) -> Result<PathBuf, Failure> {
     let path = data.join("tollgate.db");
-    if !path.is_file() {
-        return Err(Failure::usage(format!("there is no ledger at {}", path.display()))
-            .help("name the gateway's data folder with --data; `tollgate serve` prints it"));
+    if path.is_file() {
+        return Ok(path);
     }
-    Ok(Arc::new(SqliteLedger::read_only(&path).map_err(|fault| unreadable(&fault))?))
+    Err(Failure::usage(format!("there is no ledger at {}", path.display()))
+        .help("name the gateway's data folder with --data; `tollgate serve` prints it"))
 }
 
 fn unreadable(fault: &LedgerFault) -> Failure {
@@ -123,7 +146,7 @@ fn as_json(record: &Record) -> Value {
         .iter()
         .map(|attempt| {
             json!({
-                "seq": attempt.seq, "provider": attempt.provider, "model": attempt.model, "outcome": attempt.outcome,
+                "seq": attempt.seq, "provider": attempt.provider, "model": attempt.model, "outcome": attempt.outcome, "class": attempt.class().name(),
                 "detail": attempt.detail, "state": attempt.state.name(), "billed": attempt.billed.name(),
                 "basis": attempt.basis.name(), "held_usd": Usd(attempt.held), "usd": Usd(attempt.charged),
                 "latency_ms": millis(attempt.latency),

@@ -132,7 +132,10 @@ impl Scope {
     pub fn covers(&self, payer: &Payer<'_>) -> bool {
         self.key.as_deref().is_none_or(|key| key == EACH || key == payer.key)
             && self.task.as_deref().is_none_or(|task| task == payer.task)
-            && self.metadata.as_ref().is_none_or(|(name, value)| payer.metadata.get(&**name).is_some_and(|v| **v == **value))
+            && self
+                .metadata
+                .as_ref()
+                .is_none_or(|(name, value)| payer.metadata.get(&**name).is_some_and(|v| **v == **value))
     }
 
     /// Whether calls to this provider count.

@@ -6,13 +6,16 @@
 
 pub mod breaker;
 pub mod budget;
+pub mod canary;
 pub mod catalog;
+pub mod decision;
 pub mod fault;
 pub mod fingerprint;
 pub mod image;
 pub mod latency;
 pub mod ledger;
 pub mod money;
+pub mod native;
 pub mod plan;
 pub mod quality;
 pub mod quota;

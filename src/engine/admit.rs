@@ -11,10 +11,10 @@ use super::{Engine, Inbound, Order};
 use crate::domain::budget::Ahead;
 use crate::domain::catalog::Catalog;
 use crate::domain::fingerprint::{sha256, sha256_hex};
-use crate::domain::money::Money;
 use crate::domain::ledger::Opening;
-use crate::domain::plan::explain::steps;
+use crate::domain::money::Money;
 use crate::domain::plan::Candidate;
+use crate::domain::plan::explain::steps;
 use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
 use crate::policy::{Snapshot, Unresolved};
@@ -70,7 +70,14 @@ impl Engine {
             attempts: Vec::new(),
             earmarks: Vec::new(),
         };
-        Reservation::new(Arc::clone(&self.ledger), Arc::clone(&self.telemetry), opening, purse, inbound.arrived)
+        Reservation::new(
+            Arc::clone(&self.ledger),
+            Arc::clone(&self.telemetry),
+            opening,
+            purse,
+            inbound.arrived,
+            order.departure.clone(),
+        )
     }
 }
 

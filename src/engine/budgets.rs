@@ -127,7 +127,10 @@ pub(super) fn downgraded(
 
 /// What an answer says of a downgrade.
 pub(super) fn declared(full: &Exhausted) -> String {
-    format!("the budget `{}` had ${} left: bought the cheapest plan above the tier's floor", full.budget.name, full.left)
+    format!(
+        "the budget `{}` had ${} left: bought the cheapest plan above the tier's floor",
+        full.budget.name, full.left
+    )
 }
 
 impl Order {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::join::Departure;
 use crate::domain::budget::{Ahead, Exhausted, Purse};
 use crate::domain::fault::Billed;
 use crate::domain::ledger::{Attempt, Basis, Closing, MoneyState, Opening, Sums};
@@ -22,6 +23,7 @@ use crate::telemetry::{Telemetry, clock};
 pub(crate) struct Reservation {
     ledger: Arc<dyn Ledger>,
     telemetry: Arc<Telemetry>,
+    departure: Departure,
     opening: Option<Box<Opening>>,
     id: Arc<str>,
     attempts: Vec<Attempt>,
@@ -41,6 +43,13 @@ pub(crate) struct Reservation {
 /// Leave to send one paid call: its money is held durably.
 #[derive(Debug)]
 pub(crate) struct Ticket(usize);
+
+impl Ticket {
+    /// The number of its attempt.
+    pub(crate) fn seq(&self) -> u32 {
+        u32::try_from(self.0).unwrap_or(u32::MAX)
+    }
+}
 
 /// A call about to be made.
 #[derive(Clone, Debug)]
@@ -93,11 +102,13 @@ impl Reservation {
         opening: Opening,
         purse: Purse,
         started: Instant,
+        departure: Departure,
     ) -> Self {
         let id = opening.id.clone();
         Self {
             ledger,
             telemetry,
+            departure,
             opening: Some(Box::new(opening)),
             id,
             attempts: Vec::new(),
@@ -137,6 +148,10 @@ impl Reservation {
 
     /// Holds the worst price of these calls, durably: when it returns `Ok`, they may be sent.
     pub(crate) async fn dispatch(&mut self, intents: &[Intent]) -> Result<Vec<Ticket>, Refusal> {
+        // Called off, or another replica's by now: nothing may be sent.
+        if !self.written {
+            self.departure.depart().await?;
+        }
         let first = self.attempts.len();
         for (seq, intent) in (first..).zip(intents) {
             let seq = u32::try_from(seq).unwrap_or(u32::MAX);

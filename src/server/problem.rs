@@ -27,6 +27,9 @@ pub(super) const NOT_READY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 /// The status of a reload that changed nothing because what it read is wrong.
 pub(super) const NOT_APPLIED: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
 
+/// The status of a request that will be done later.
+pub(super) const ACCEPTED: StatusCode = StatusCode::ACCEPTED;
+
 const INVALID: &str = "invalid_request_error";
 const SERVER: &str = "server_error";
 
@@ -148,35 +151,46 @@ impl Problem {
         answer
     }
 
+    /// The answer with its body as text, for a door that writes it itself.
+    pub(super) fn whole(&self, readers: Readers, request_id: &str) -> (http::response::Parts, String) {
+        (self.answer(readers, request_id).into_parts().0, self.body(request_id))
+    }
+
     fn body(&self, request_id: &str) -> String {
         let face = &self.0.face;
         let mut json = Json::default();
         json.object(|json| {
             json.key("type").text(&format!("urn:tollgate:problem:{}", face.code));
-            json.key("title").text(face.title);
             json.key("status").raw(face.status.as_u16());
-            json.key("detail").text(&face.detail);
             json.key("instance").text(&format!("urn:tollgate:request:{request_id}"));
-            json.key("error").object(|json| {
-                json.key("message").text(&face.detail);
-                json.key("type").text(face.kind);
-                json.key("code").text(face.code);
-                json.key("param").text_or_null(face.param.as_deref());
-            });
-            if let Refusal::DeadlineExceeded { outcome, .. } = &self.0.refusal {
-                json.key("outcome").text(outcome.name());
-            }
-            if let Refusal::NoPlan(explained) = &self.0.refusal {
-                plan::candidates(json, explained);
-            }
-            if let Refusal::BudgetExhausted(full) = &self.0.refusal {
-                json.key("budget").object(|json| budget(json, full));
-            }
-            if !self.0.refusal.attempts().is_empty() {
-                answer::attempts(json, self.0.refusal.attempts());
-            }
+            self.told(json);
         });
         json.finish()
+    }
+
+    /// What is wrong, as fields of a document.
+    pub(super) fn told(&self, json: &mut Json) {
+        let face = &self.0.face;
+        json.key("title").text(face.title);
+        json.key("detail").text(&face.detail);
+        json.key("error").object(|json| {
+            json.key("message").text(&face.detail);
+            json.key("type").text(face.kind);
+            json.key("code").text(face.code);
+            json.key("param").text_or_null(face.param.as_deref());
+        });
+        if let Refusal::DeadlineExceeded { outcome, .. } = &self.0.refusal {
+            json.key("outcome").text(outcome.name());
+        }
+        if let Refusal::NoPlan(explained) = &self.0.refusal {
+            plan::candidates(json, explained);
+        }
+        if let Refusal::BudgetExhausted(full) = &self.0.refusal {
+            json.key("budget").object(|json| budget(json, full));
+        }
+        if !self.0.refusal.attempts().is_empty() {
+            answer::attempts(json, self.0.refusal.attempts());
+        }
     }
 }
 

@@ -14,11 +14,11 @@ use super::{AmbiguousSum, LedgerFault, Record, SpendBy, SpendRow};
 use crate::domain::budget::{Account, Total};
 use crate::domain::fault::Billed;
 use crate::domain::fingerprint::Fingerprint;
-use crate::domain::ledger::{Attempt, Basis, Claim, Closing, MoneyState, Opening};
+use crate::domain::ledger::{Attempt, Basis, CLAIM_LIFE, Claim, Closing, MoneyState, Opening};
 use crate::domain::money::Money;
 
 /// A claim passes on when it is too old, or when what it bought cost nothing and never will.
-pub(super) const PASS_CLAIM: &str = "UPDATE generation SET claim = NULL WHERE claim = ?1 AND (created_us < ?2 OR \
+pub(super) const PASS_CLAIM: &str = "UPDATE generation SET claim = NULL WHERE claim = ?1 AND (created_us <= ?2 OR \
      (ended_us IS NOT NULL AND answer IS NULL AND NOT EXISTS \
      (SELECT 1 FROM attempt WHERE attempt.generation = generation.id AND attempt.state <> 'released')))";
 
@@ -263,7 +263,7 @@ fn as_held(attempt: &Attempt) -> Attempt {
 fn claim(row: &Row) -> Result<Option<Claim>, Misread> {
     let (Some(scope), Some(print)) = (row.maybe_text(19)?, row.maybe_text(20)?) else { return Ok(None) };
     let fingerprint = Fingerprint::from_hex(print).ok_or(Misread(20))?;
-    Ok(Some(Claim { scope: scope.to_owned(), fingerprint }))
+    Ok(Some(Claim { scope: scope.to_owned(), fingerprint, life: CLAIM_LIFE }))
 }
 
 fn money(row: &Row, column: usize) -> Result<Money, Misread> {

@@ -6,14 +6,18 @@
 
 mod books;
 mod command;
+pub mod doubts;
 pub mod flights;
 mod folder;
 pub mod images;
+pub mod jobs;
 pub mod limits;
 pub mod postgres;
+pub mod redis;
 mod schema;
 pub mod sql;
 pub mod sqlite;
+pub mod studio;
 mod totals;
 mod words;
 
@@ -43,12 +47,7 @@ pub trait Ledger: Send + Sync {
 
     /// Writes further attempts of an open generation, durable on return; `earmarks` are what the budgets must have room
     /// for now, as in [`Ledger::open`].
-    fn hold(
-        &self,
-        id: Arc<str>,
-        attempts: Vec<Attempt>,
-        earmarks: Vec<Earmark>,
-    ) -> Boxed<'_, Result<(), LedgerFault>>;
+    fn hold(&self, id: Arc<str>, attempts: Vec<Attempt>, earmarks: Vec<Earmark>) -> Boxed<'_, Result<(), LedgerFault>>;
 
     /// Writes a generation's end: what was charged, what is in doubt; the rest is free.
     fn close(&self, closing: Closing) -> Boxed<'_, Result<(), LedgerFault>>;
@@ -180,6 +179,16 @@ pub trait Images: Send + Sync {
 
     /// The picture of that hash and format, verified against the hash; `None` when there is none.
     fn get<'a>(&'a self, sha256: &'a str, format: Format) -> Boxed<'a, Result<Option<Bytes>, ImagesFault>>;
+
+    /// Keeps a small copy of the picture of that hash beside it. A store that keeps none has it made anew each time.
+    fn put_thumb<'a>(&'a self, _sha256: &'a str, _bytes: Bytes) -> Boxed<'a, Result<(), ImagesFault>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// The small copy, if it is kept. What it shows is not verified: it can be made again.
+    fn thumb<'a>(&'a self, _sha256: &'a str) -> Boxed<'a, Result<Option<Bytes>, ImagesFault>> {
+        Box::pin(async { Ok(None) })
+    }
 }
 
 /// Why a picture could not be stored or read.

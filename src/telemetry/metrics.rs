@@ -66,12 +66,16 @@ pub enum Metric {
     CircuitState,
     Cost,
     CostAvoided,
+    FlightDuplicates,
     Flights,
+    FlightTakeovers,
     HttpRequests,
+    Idempotency,
     ImageBytes,
     Images,
     ImagesRejected,
     InFlight,
+    Jobs,
     LabelOverflow,
     LedgerCommit,
     LedgerErrors,
@@ -89,11 +93,12 @@ pub enum Metric {
     RequestDuration,
     Retries,
     Shed,
+    Webhooks,
 }
 
 impl Metric {
     /// Every metric.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 41] = [
         Self::AmbiguousOldest,
         Self::AmbiguousOpen,
         Self::AuthFailures,
@@ -107,12 +112,16 @@ impl Metric {
         Self::CircuitState,
         Self::Cost,
         Self::CostAvoided,
+        Self::FlightDuplicates,
         Self::Flights,
+        Self::FlightTakeovers,
         Self::HttpRequests,
+        Self::Idempotency,
         Self::ImageBytes,
         Self::Images,
         Self::ImagesRejected,
         Self::InFlight,
+        Self::Jobs,
         Self::LabelOverflow,
         Self::LedgerCommit,
         Self::LedgerErrors,
@@ -130,6 +139,7 @@ impl Metric {
         Self::RequestDuration,
         Self::Retries,
         Self::Shed,
+        Self::Webhooks,
     ];
 
     /// Its row.
@@ -170,7 +180,9 @@ impl Metric {
             Self::BudgetLimit => ("tollgate_budget_limit_usd", "The cap of a budget."),
             Self::BudgetSpent => ("tollgate_budget_spent_usd", "Dollars charged in a budget's period."),
             Self::BudgetReserved => ("tollgate_budget_reserved_usd", "Dollars set aside for what is under way."),
-            Self::BudgetAmbiguous => ("tollgate_budget_ambiguous_usd", "Dollars in doubt, which count like spent ones."),
+            Self::BudgetAmbiguous => {
+                ("tollgate_budget_ambiguous_usd", "Dollars in doubt, which count like spent ones.")
+            }
             Self::BudgetForecast => (
                 "tollgate_budget_forecast_usd",
                 "What a budget will have spent when the day ends, at its period's mean rate; absent without one.",
@@ -319,6 +331,25 @@ impl Metric {
                 "tollgate_flights_total",
                 &["role"],
                 "Requests by their part in a shared purchase: leader, local_follower, remote_follower, solo.",
+            ),
+            Self::FlightDuplicates => count(
+                "tollgate_flight_duplicate_leaders_total",
+                &[],
+                "Purchases of which another replica made one too, after a lease was lost.",
+            ),
+            Self::FlightTakeovers => {
+                count("tollgate_flight_takeovers_total", &[], "Flights taken over from a leader that was lost.")
+            }
+            Self::Idempotency => count(
+                "tollgate_idempotency_total",
+                &["result"],
+                "Requests that may be repeats: new, joined, replayed, or mismatch (another body under the key).",
+            ),
+            Self::Jobs => gauge("tollgate_jobs", &["state"], "Jobs that have not ended, by state."),
+            Self::Webhooks => count(
+                "tollgate_webhooks_total",
+                &["result"],
+                "Webhook deliveries: delivered, retried, gave_up or blocked.",
             ),
             Self::PolicyInfo => gauge("tollgate_policy_info", &["hash"], "1 for the policy in force, by its digest."),
             Self::PolicyReloads => {

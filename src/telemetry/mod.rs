@@ -169,6 +169,31 @@ impl Telemetry {
         self.instruments.counter(Metric::Flights, &[role]).add(1);
     }
 
+    /// A request that may be a repeat: `new`, `joined`, `replayed` or `mismatch`.
+    pub fn idempotency(&self, result: &'static str) {
+        self.instruments.counter(Metric::Idempotency, &[result]).add(1);
+    }
+
+    /// Jobs that have not ended: `queued` or `running`.
+    pub fn jobs(&self, state: &'static str, count: u64) {
+        self.instruments.gauge(Metric::Jobs, &[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A webhook was tried: `delivered`, `retried`, `gave_up` or `blocked`.
+    pub fn webhook(&self, result: &'static str) {
+        self.instruments.counter(Metric::Webhooks, &[result]).add(1);
+    }
+
+    /// A flight was taken over from a leader that was lost.
+    pub fn flight_takeover(&self) {
+        self.instruments.counter(Metric::FlightTakeovers, &[]).add(1);
+    }
+
+    /// Two leaders of one flight both bought.
+    pub fn flight_duplicate(&self) {
+        self.instruments.counter(Metric::FlightDuplicates, &[]).add(1);
+    }
+
     /// A policy was loaded, or failed to; `digest` is of the policy now in force.
     pub fn policy_reload(&self, ok: bool, digest: &str) {
         self.instruments.counter(Metric::PolicyReloads, &[if ok { "ok" } else { "failed" }]).add(1);
@@ -209,14 +234,7 @@ impl Telemetry {
     }
 
     /// How a budget stands. `window_end` and `forecast` are absent where there is none.
-    pub fn budget(
-        &self,
-        name: &str,
-        cap: Money,
-        total: Total,
-        window_end: Option<Timestamp>,
-        forecast: Option<Money>,
-    ) {
+    pub fn budget(&self, name: &str, cap: Money, total: Total, window_end: Option<Timestamp>, forecast: Option<Money>) {
         let name = self.admit(&self.budgets, name);
         let usd = |metric, usd: Money| self.instruments.gauge(metric, &[name]).set(usd.micros());
         usd(Metric::BudgetLimit, cap);
@@ -261,7 +279,8 @@ impl Telemetry {
 
     /// Series of closed sets exist from the start.
     fn begin_at_zero(&self) {
-        let counters: [(Metric, &[&str]); 8] = [
+        let counters: [(Metric, &[&str]); 9] = [
+            (Metric::Idempotency, &["joined", "mismatch", "new", "replayed"]),
             (Metric::Flights, &["leader", "local_follower", "remote_follower", "solo"]),
             (Metric::CostAvoided, &["coalesced", "replayed"]),
             (Metric::PolicyReloads, &["ok", "failed"]),
@@ -277,6 +296,8 @@ impl Telemetry {
             }
         }
         self.instruments.counter(Metric::ImageBytes, &["out"]);
+        self.instruments.counter(Metric::FlightTakeovers, &[]);
+        self.instruments.counter(Metric::FlightDuplicates, &[]);
         self.instruments.histogram(Metric::LedgerCommit, &[]);
         self.instruments.histogram(Metric::Overhead, &["total"]);
         self.instruments.gauge(Metric::BuildInfo, &[env!("CARGO_PKG_VERSION")]).set(1);

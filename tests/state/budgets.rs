@@ -206,10 +206,14 @@ enum Deed {
 }
 
 fn deeds() -> impl Strategy<Value = Vec<Deed>> {
-    let buy = (1..400i64, 0..400i64, any::<bool>()).prop_map(|(held, ahead, provider)| Deed::Buy { held, ahead, provider });
+    let buy =
+        (1..400i64, 0..400i64, any::<bool>()).prop_map(|(held, ahead, provider)| Deed::Buy { held, ahead, provider });
     let more = (any::<prop::sample::Index>(), 1..400i64).prop_map(|(whose, held)| Deed::More { whose, held });
-    let end = (any::<prop::sample::Index>(), 0..3u8, 0..400i64)
-        .prop_map(|(whose, billed, cost)| Deed::End { whose, billed, cost });
+    let end = (any::<prop::sample::Index>(), 0..3u8, 0..400i64).prop_map(|(whose, billed, cost)| Deed::End {
+        whose,
+        billed,
+        cost,
+    });
     prop::collection::vec(prop_oneof![4 => buy, 2 => more, 3 => end, 1 => Just(Deed::Recount)], 1..40)
 }
 

@@ -10,8 +10,8 @@ use tollgate::domain::fingerprint::Fingerprint;
 use tollgate::domain::ledger::{Attempt, Claim, MoneyState, Sums};
 use tollgate::domain::money::Money;
 use tollgate::state::postgres::PostgresLedger;
-use tollgate::state::sqlite::SqliteLedger;
 use tollgate::state::sql::{Row, Statement, Value};
+use tollgate::state::sqlite::SqliteLedger;
 use tollgate::state::{AmbiguousSum, Durability, Ledger, LedgerFault, SpendBy, SpendRow};
 
 use crate::postgres::Server;
@@ -253,12 +253,15 @@ async fn a_claim_buys_once_and_passes_on_when_it_cost_nothing(place: &dyn Place)
 
 async fn other_rooms_write_and_read_their_own_tables(place: &dyn Place) {
     let ledger = place.open();
-    let make = "CREATE TABLE note (id TEXT PRIMARY KEY NOT NULL, weight DOUBLE PRECISION, state TEXT, n BIGINT NOT NULL)";
+    let make =
+        "CREATE TABLE note (id TEXT PRIMARY KEY NOT NULL, weight DOUBLE PRECISION, state TEXT, n BIGINT NOT NULL)";
     ledger.write(vec![Statement::new(make, [])]).await.unwrap();
-    let put = "INSERT INTO note (id, weight, state, n) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO UPDATE SET n = excluded.n";
+    let put =
+        "INSERT INTO note (id, weight, state, n) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO UPDATE SET n = excluded.n";
     let row = |id: &str, n: i64| Statement::new(put, [id.into(), 0.5.into(), Value::Null, n.into()]);
     assert_eq!(ledger.write(vec![row("a", 1), row("b", 2), row("a", 3)]).await, Ok(vec![1, 1, 1]));
-    let take = Statement::new("UPDATE note SET state = ?2 WHERE id = ?1 AND state IS NULL", ["a".into(), "mine".into()]);
+    let take =
+        Statement::new("UPDATE note SET state = ?2 WHERE id = ?1 AND state IS NULL", ["a".into(), "mine".into()]);
     assert_eq!(ledger.write(vec![take.clone(), take]).await, Ok(vec![1, 0]), "the second finds it taken");
     let broken = Statement::new("INSERT INTO note (id, n) VALUES (?1, NULL)", ["c".into()]);
     assert!(ledger.write(vec![row("c", 1), broken]).await.is_err(), "all or nothing");

@@ -128,10 +128,8 @@ async fn a_server_that_goes_away_and_comes_back() {
     let begun = Instant::now();
     until("it goes on", async || ledger.open(opening("gen_2", Vec::new())).await.is_ok()).await;
     println!("{:?} from the server's return to the first purchase", begun.elapsed());
-    until("the end is written", async || {
-        ledger.show("gen_1").await.unwrap().unwrap().closing.as_ref() == Some(&done)
-    })
-    .await;
+    until("the end is written", async || ledger.show("gen_1").await.unwrap().unwrap().closing.as_ref() == Some(&done))
+        .await;
     for n in 0..100 {
         assert_eq!(ledger.show(&format!("gen_no_{n}")).await, Ok(None));
     }
@@ -171,7 +169,10 @@ async fn restarts_lose_nothing_and_leave_nothing_held() {
         until("something was bought", async || {
             ledger.spend(tollgate::state::SpendBy::Key, jiff::Timestamp::UNIX_EPOCH).await.is_ok_and(|rows| {
                 let now = rows.iter().map(|row| row.generations).sum::<u64>();
-                now > bought + 50 && { bought = now; true }
+                now > bought + 50 && {
+                    bought = now;
+                    true
+                }
             })
         })
         .await;

@@ -39,8 +39,7 @@ impl Server {
         init.args(["--no-sync", "--auth=trust", "--username=tollgate", "--locale=C", "--encoding=UTF8", "--pgdata"]);
         let made = init.arg(folder.path().join("data")).stdin(Stdio::null()).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let mut server =
-            Self { folder, port: 0, safe, running: Mutex::default(), databases: AtomicU32::default() };
+        let mut server = Self { folder, port: 0, safe, running: Mutex::default(), databases: AtomicU32::default() };
         // Another process may take a port between the look and the start: then the next is tried.
         for _ in 0..20 {
             server.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -161,7 +160,9 @@ fn as_nobody(name: &str) -> Command {
 fn program(name: &str) -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<(u32, PathBuf)> = versions
-        .filter_map(|version| Some((version.file_name().to_str()?.parse().ok()?, version.path().join("bin").join(name))))
+        .filter_map(|version| {
+            Some((version.file_name().to_str()?.parse().ok()?, version.path().join("bin").join(name)))
+        })
         .filter(|(_, path): &(u32, PathBuf)| Path::exists(path))
         .collect();
     found.sort();

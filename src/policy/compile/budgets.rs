@@ -50,7 +50,8 @@ fn budget(scope: Scope<'_>, row: &At<raw::Budget>, named: &Named<'_>) -> Option<
     let sound = scope.name("budget", name);
     let cap = scope.money("usd", usd)?;
     if cap == Money::ZERO {
-        let help = "a budget of nothing refuses everything: switch the provider or model off with `off = \"why\"` instead";
+        let help =
+            "a budget of nothing refuses everything: switch the provider or model off with `off = \"why\"` instead";
         scope.error(codes::E0801, format!("the budget `{}` allows nothing", name.value), &usd.span, "zero", help);
         return None;
     }
@@ -96,11 +97,21 @@ fn covers(scope: Scope<'_>, raw: &raw::Budget, named: &Named<'_>) -> Covers {
         key: known("key", &raw.key, keys),
         task: known("task", &raw.task, named.catalog.tasks.iter().map(|task| &*task.name).collect()),
         provider: known("provider", &raw.provider, named.catalog.providers.iter().map(|p| &*p.name).collect()),
-        metadata: raw.metadata.iter().next().map(|(name, value)| (name.value.as_str().into(), value.value.as_str().into())),
+        metadata: raw
+            .metadata
+            .iter()
+            .next()
+            .map(|(name, value)| (name.value.as_str().into(), value.value.as_str().into())),
     };
     if let Some((name, _)) = raw.metadata.iter().nth(1) {
         let help = "budget by one pair; requests may carry more";
-        scope.error(codes::E0804, "a budget counts by one pair of metadata".to_owned(), &name.span, "one too many", help);
+        scope.error(
+            codes::E0804,
+            "a budget counts by one pair of metadata".to_owned(),
+            &name.span,
+            "one too many",
+            help,
+        );
     }
     covers
 }

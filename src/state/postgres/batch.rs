@@ -28,12 +28,7 @@ const NEW_TOTAL: &str = "INSERT INTO budget_total (account, since_us, settled, r
      VALUES (?1, ?2, 0, 0, 0, 1) ON CONFLICT (account, since_us) DO NOTHING";
 
 /// Writes the whole batch durably, or nothing of it. A verdict that is an error has written nothing of its command.
-pub(super) async fn transact(
-    session: &Session,
-    id: i64,
-    batch: &[Command],
-    beat: bool,
-) -> Result<Vec<Verdict>, Error> {
+pub(super) async fn transact(session: &Session, id: i64, batch: &[Command], beat: bool) -> Result<Vec<Verdict>, Error> {
     let mut asks = vec![Ask("BEGIN", Vec::new())];
     asks.extend(beat.then(|| replica::beat(id)));
     let mut totals = Totals::of(batch);

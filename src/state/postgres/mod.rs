@@ -122,12 +122,7 @@ impl Ledger for PostgresLedger {
         Box::pin(self.tell(|done| Command::Open(opening, done)))
     }
 
-    fn hold(
-        &self,
-        id: Arc<str>,
-        attempts: Vec<Attempt>,
-        earmarks: Vec<Earmark>,
-    ) -> Boxed<'_, Result<(), LedgerFault>> {
+    fn hold(&self, id: Arc<str>, attempts: Vec<Attempt>, earmarks: Vec<Earmark>) -> Boxed<'_, Result<(), LedgerFault>> {
         Box::pin(self.tell(|done| Command::Hold(id, attempts, earmarks, done)))
     }
 
@@ -148,9 +143,7 @@ impl Ledger for PostgresLedger {
     }
 
     fn show<'a>(&'a self, id: &'a str) -> Boxed<'a, Result<Option<Record>, LedgerFault>> {
-        Box::pin(async move {
-            books::record(&self.read(books::SHOW, vec![id.into()], LOOK_UP).await?, &self.words)
-        })
+        Box::pin(async move { books::record(&self.read(books::SHOW, vec![id.into()], LOOK_UP).await?, &self.words) })
     }
 
     fn spend(&self, by: SpendBy, since: Timestamp) -> Boxed<'_, Result<Vec<SpendRow>, LedgerFault>> {

@@ -5,7 +5,7 @@
 
 use super::session::Ask;
 use crate::domain::budget::Earmark;
-use crate::domain::ledger::{Attempt, CLAIM_LIFE, Closing, MoneyState, Opening};
+use crate::domain::ledger::{Attempt, Closing, MoneyState, Opening};
 use crate::state::books::{self, json, micros};
 use crate::state::sql::Value;
 
@@ -32,7 +32,7 @@ const END_ATTEMPT: &str = "INSERT INTO attempt (generation, seq, provider, model
 /// A claim passes on if it may; then: who holds it.
 pub(super) fn claim(opening: &Opening) -> Vec<Ask> {
     let Some(claim) = &opening.claim else { return Vec::new() };
-    let oldest = opening.created.as_microsecond().saturating_sub(micros(CLAIM_LIFE));
+    let oldest = claim.passes_until(opening.created);
     vec![
         Ask(books::PASS_CLAIM, vec![claim.scope.as_str().into(), oldest.into()]),
         Ask(books::CLAIMED, vec![claim.scope.as_str().into()]),

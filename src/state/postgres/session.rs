@@ -64,7 +64,8 @@ impl Session {
             let (client, connection) = config.connect(tls.clone()).await?;
             (client, Box::pin(connection))
         } else {
-            let (client, connection): (_, tokio_postgres::Connection<Socket, NoTlsStream>) = config.connect(NoTls).await?;
+            let (client, connection): (_, tokio_postgres::Connection<Socket, NoTlsStream>) =
+                config.connect(NoTls).await?;
             (client, Box::pin(connection))
         };
         Ok((Self { client, prepared: Mutex::default() }, driver))
@@ -84,8 +85,7 @@ impl Session {
     /// Sends all statements at once and reads all answers; the first error stands for all that follow it.
     pub(super) async fn pipeline(&self, asks: Vec<Ask>) -> Result<Vec<Answer>, Error> {
         self.ready(asks.iter().map(|ask| ask.0)).await?;
-        let mut running: Vec<Sent<'_>> =
-            asks.into_iter().map(|ask| Sent::Waiting(Box::pin(self.send(ask)))).collect();
+        let mut running: Vec<Sent<'_>> = asks.into_iter().map(|ask| Sent::Waiting(Box::pin(self.send(ask)))).collect();
         // Each poll goes through them in order, so the first sends them in order.
         poll_fn(|context| {
             let mut pending = false;

@@ -27,7 +27,9 @@ pub(super) async fn migrate(session: &Session) -> Result<(), LedgerFault> {
 
 /// The version that was found.
 async fn apply(session: &Session) -> Result<usize, Error> {
-    session.run(&format!("BEGIN; {LOCK}; CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)")).await?;
+    session
+        .run(&format!("BEGIN; {LOCK}; CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)"))
+        .await?;
     let found = session.ask("SELECT COUNT(*) FROM schema_version", Vec::new()).await?;
     let version = found.rows.first().and_then(|row| row.int(0).ok()).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
     for (step, migration) in MIGRATIONS.iter().enumerate().skip(version) {

@@ -83,14 +83,7 @@ impl Writer {
         first: First,
     ) -> Result<Self, LedgerFault> {
         let shared = Arc::new(Shared::default());
-        let desk = Desk {
-            config,
-            tls,
-            replica,
-            shared: Arc::clone(&shared),
-            ends: Vec::new(),
-            beaten: Instant::now(),
-        };
+        let desk = Desk { config, tls, replica, shared: Arc::clone(&shared), ends: Vec::new(), beaten: Instant::now() };
         let no_thread = |error: std::io::Error| LedgerFault::Unavailable(format!("no thread for its writer: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
         let thread = std::thread::Builder::new()

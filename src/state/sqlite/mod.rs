@@ -5,6 +5,7 @@
 //! there are. To add a column: a migration in `state/schema/`, then `rows.rs` and `state/books.rs`.
 
 mod budgets;
+mod checkpoint;
 mod queue;
 mod reads;
 mod rows;
@@ -45,7 +46,7 @@ impl SqliteLedger {
         let opened = schema::writer(path, durability)?;
         Ok(Self {
             readers: Arc::new(Readers::open(path)?),
-            writer: Some(Writer::start(opened.connection)?),
+            writer: Some(Writer::start(opened.connection, path)?),
             recovered: opened.recovered,
             _lock: Some(opened.lock),
         })
@@ -55,6 +56,15 @@ impl SqliteLedger {
     /// [`LedgerFault::Unavailable`].
     pub fn read_only(path: impl AsRef<Path>) -> Result<Self, LedgerFault> {
         Ok(Self { readers: Arc::new(Readers::open(path.as_ref())?), writer: None, recovered: 0, _lock: None })
+    }
+
+    /// Opens a ledger for a few words beside the process that writes it: nothing is recovered, since what is under way is
+    /// that process's own.
+    pub fn beside(path: impl AsRef<Path>) -> Result<Self, LedgerFault> {
+        let path = path.as_ref();
+        let connection = schema::beside(path)?;
+        let readers = Arc::new(Readers::open(path)?);
+        Ok(Self { readers, writer: Some(Writer::start(connection, path)?), recovered: 0, _lock: None })
     }
 
     /// Attempts that opening found held by a process that had died: now ambiguous.
@@ -100,12 +110,7 @@ impl Ledger for SqliteLedger {
         Box::pin(self.tell(|done| Command::Open(opening, done)))
     }
 
-    fn hold(
-        &self,
-        id: Arc<str>,
-        attempts: Vec<Attempt>,
-        earmarks: Vec<Earmark>,
-    ) -> Boxed<'_, Result<(), LedgerFault>> {
+    fn hold(&self, id: Arc<str>, attempts: Vec<Attempt>, earmarks: Vec<Earmark>) -> Boxed<'_, Result<(), LedgerFault>> {
         Box::pin(self.tell(|done| Command::Hold(id, attempts, earmarks, done)))
     }
 

@@ -9,7 +9,7 @@ use rusqlite::{Connection, params, params_from_iter};
 
 use super::reads::bound;
 
-use crate::domain::ledger::{Attempt, CLAIM_LIFE, Closing, MoneyState, Opening};
+use crate::domain::ledger::{Attempt, Closing, MoneyState, Opening};
 use crate::state::books::{CLAIMED, LEFT_HELD, PASS_CLAIM, json, micros};
 use crate::state::sql::Statement;
 
@@ -35,7 +35,7 @@ const END_ATTEMPT: &str = "UPDATE attempt SET charged = ?3, state = ?4, billed =
 /// Writes a generation with its claim and first attempts; false when the claim is held.
 pub(super) fn open(connection: &Connection, opening: &Opening) -> rusqlite::Result<bool> {
     if let Some(claim) = &opening.claim {
-        let oldest = opening.created.as_microsecond().saturating_sub(micros(CLAIM_LIFE));
+        let oldest = claim.passes_until(opening.created);
         connection.prepare_cached(PASS_CLAIM)?.execute(params![claim.scope, oldest])?;
         if connection.prepare_cached(CLAIMED)?.exists([&claim.scope])? {
             return Ok(false);

@@ -57,6 +57,29 @@ pub(super) fn writer(path: &Path, durability: Durability) -> Result<Opened, Ledg
     Ok(Opened { connection, recovered, lock })
 }
 
+/// Opens the file for a writer beside the one that has the lock: the store itself keeps their transactions apart.
+pub(super) fn beside(path: &Path) -> Result<Connection, LedgerFault> {
+    drop(reader(path)?);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
+        set_up(&connection, Durability::Power)?;
+        Ok(connection)
+    });
+    opened.map_err(|fault| unavailable(&fault))
+}
+
+/// Opens the file for copying its log into it.
+pub(super) fn checkpointer(path: &Path) -> Result<Connection, LedgerFault> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
+        connection.busy_timeout(PATIENCE)?;
+        connection.pragma_update(None, "mmap_size", 0)?;
+        connection.pragma_update(None, "synchronous", "normal")?;
+        Ok(connection)
+    });
+    opened.map_err(|fault| unavailable(&fault))
+}
+
 /// Opens the file for reading.
 pub(super) fn reader(path: &Path) -> Result<Connection, LedgerFault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -101,8 +124,8 @@ fn set_up(connection: &Connection, durability: Durability) -> rusqlite::Result<(
     )?;
     // Mapped pages turn a disk fault into a dead process.
     connection.pragma_update(None, "mmap_size", 0)?;
-    // The newest pages change with every commit: copied into the file less often, each is copied fewer times.
-    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+    // `checkpoint` copies long before this.
+    connection.pragma_update(None, "wal_autocheckpoint", 100_000)?;
     connection.pragma_update(None, "cache_size", -8_192)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     // `rows` writes an attempt only with its generation, in one transaction; looking again would cost a search a row.

@@ -4,11 +4,13 @@
 //! one. It waits for nobody: alone, a write commits at once; under load, a batch is what came during the last commit.
 //! What it refuses to know: who asked, and what the rows mean.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, ErrorCode};
 
+use super::checkpoint::{self, Checkpointer};
 use super::queue::Queue;
 use super::{budgets, rows};
 use crate::state::LedgerFault;
@@ -24,18 +26,21 @@ const BATCH: usize = 64;
 pub(super) struct Writer {
     queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
+    _checkpointer: Checkpointer,
 }
 
 impl Writer {
-    /// Starts the thread on its own connection.
-    pub(super) fn start(connection: Connection) -> Result<Self, LedgerFault> {
+    /// Starts the thread on its own connection to the file at `path`.
+    pub(super) fn start(connection: Connection, path: &Path) -> Result<Self, LedgerFault> {
+        let checkpointer = Checkpointer::start(path)?;
+        let grown = checkpointer.shared();
         let queue = Arc::new(Queue::default());
         let theirs = Arc::clone(&queue);
         let thread = std::thread::Builder::new()
             .name("ledger-writer".into())
-            .spawn(move || run(&connection, &theirs))
+            .spawn(move || run(&connection, &theirs, &grown))
             .map_err(|error| LedgerFault::Unavailable(format!("no thread for its writer: {error}")))?;
-        Ok(Self { queue, thread: Some(thread) })
+        Ok(Self { queue, thread: Some(thread), _checkpointer: checkpointer })
     }
 
     /// Where commands line up.
@@ -54,9 +59,10 @@ impl Drop for Writer {
     }
 }
 
-fn run(connection: &Connection, queue: &Queue) {
+fn run(connection: &Connection, queue: &Queue, log: &checkpoint::Shared) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.take(&mut batch, BATCH) {
+        log.committed();
         match transact(connection, &batch) {
             Ok(verdicts) => answer(batch.drain(..), verdicts),
             // One command breaks a rule of the schema: it must not take the others with it.
