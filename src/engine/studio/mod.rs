@@ -4,6 +4,7 @@
 //! verdicts and purchases go through the routes that every caller uses. What it refuses to know: HTML, HTTP and JSON.
 //! To add a view: a method here with the rows of `state::studio` and the planner's own functions.
 
+mod budgets;
 mod thumbs;
 mod whatif;
 
@@ -23,6 +24,7 @@ use crate::state::studio::sums::{self, Sum};
 use crate::state::studio::Owner;
 use crate::state::{LedgerFault, Record};
 
+pub use budgets::BudgetStanding;
 pub use thumbs::Thumbs;
 pub use whatif::{Point, WhatIf};
 

@@ -31,10 +31,12 @@ export function planner(room, about) {
 
   function draw() {
     const { explained, traffic, curve } = held;
-    const models = [...new Set(explained.candidates.map((candidate) => candidate.model))].sort((a, b) => (traffic.get(b) ?? 0) - (traffic.get(a) ?? 0));
+    const images = [...traffic.values()].reduce((sum, value) => sum + value, 0);
+    const weight = new Map([...traffic].map(([model, number]) => [model, number / images]));
+    for (const point of curve.points) for (const part of point.mix) weight.set(part.model, (weight.get(part.model) ?? 0) + part.share / 20);
+    const models = [...weight].sort((a, b) => b[1] - a[1]).map(([model]) => model);
     const colour = palette(models);
     const width = Math.max(320, market.clientWidth - 40);
-    const images = [...traffic.values()].reduce((sum, value) => sum + value, 0);
     put(market, h("h2", null, "What quality costs", h("small", null, `one picture of 1024×1024 for ${task}`)),
       scatter(explained, traffic, about.tiers, colour, width),
       h("p", { class: "muted" }, images ? `Large dots carry traffic: ${count(images, "picture")} in 30 days. ` : "No traffic for this task in 30 days. ", "The line is the frontier: nothing that may run is both cheaper and better. Hollow dots may not run now; point at one for the reason."));

@@ -92,7 +92,7 @@ export function play(room, about, rater) {
       const shot = h("figure", { class: "shot" });
       const give = async (accepted) => {
         try {
-          await judge(answer.id, index, accepted, rater(), "");
+          await judge(answer.generation ?? answer.id, index, accepted, rater(), "");
           shot.className = `shot ${accepted ? "yes" : "no"}`;
           say(accepted ? "Accepted" : "Rejected", accepted ? "good" : "no");
         } catch (error) {

@@ -30,8 +30,13 @@ export function ago(ms, now = Date.now()) {
   return new Date(ms).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: s > 2e7 ? "numeric" : undefined });
 }
 
-/** A model's name without its provider. */
-export const short = (model) => (model ?? "").split("/").slice(1).join("/") || model || "–";
+/** A model's name without its provider, where that says enough. */
+export function short(model) {
+  const [provider, ...rest] = (model ?? "").split("/");
+  const name = rest.join("/");
+  if (!name) return model || "–";
+  return name.length < 9 && !name.includes(provider) ? `${provider} ${name}` : name;
+}
 
 /** The steps of a candidate, in words. */
 export function steps(plan) {
