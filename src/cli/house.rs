@@ -41,6 +41,9 @@ pub struct House {
     notes: Vec<String>,
 }
 
+/// How often verdicts of other replicas are looked for.
+const VERDICTS: Duration = Duration::from_secs(5);
+
 /// Counts reloads and puts them into the log.
 struct Reloads(Arc<Telemetry>);
 
@@ -105,6 +108,7 @@ impl House {
         let (listeners, data) = (doorway.kept, settings.data().to_owned());
         let house = Self { engine, api, admin, native, listeners, data, tasks: Tasks::default(), stop, grace, notes };
         house.follow(snapshots);
+        house.learn().await?;
         house.do_jobs(usize::try_from(settings.jobs.at_once).unwrap_or(usize::MAX));
         Ok(house)
     }
@@ -140,6 +144,24 @@ impl House {
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         });
+    }
+
+    /// Recalls every verdict that still counts, then looks for those that other replicas took.
+    async fn learn(&self) -> Result<(), Failure> {
+        self.engine.learn().await.map_err(|fault| Failure::usage(fault.to_string()))?;
+        let (engine, mut stop) = (Arc::clone(&self.engine), self.stop.subscribe());
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(VERDICTS) => {}
+                    _ = stop.wait_for(|stop| *stop) => return,
+                }
+                if let Err(fault) = engine.learn().await {
+                    tracing::warn!(%fault, "verdicts could not be read; what was learned stands");
+                }
+            }
+        });
+        Ok(())
     }
 
     /// Takes up jobs, and tells their ends.

@@ -16,11 +16,13 @@ mod asked;
 mod buy;
 mod conclude;
 mod execute;
+mod feedback;
 mod finish;
 mod hold;
 mod jobs;
 mod join;
 mod kept;
+mod learn;
 mod replay;
 mod resume;
 pub mod served;
@@ -39,6 +41,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::{Instant, sleep};
 
+use crate::domain::decision::Situation;
 use crate::domain::catalog::Model;
 use crate::domain::image::Format;
 use crate::domain::ledger::Claim;
@@ -46,6 +49,7 @@ use crate::domain::plan::explain::{Explained, explain};
 use crate::domain::plan::{Candidate, Planned, Reason, View, plan};
 use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
+use crate::domain::rule::Explore;
 use crate::policy::{Snapshot, Snapshots};
 use crate::state::doubts::Doubts;
 use crate::state::flights::Flights;
@@ -61,9 +65,11 @@ use conclude::{blank_receipt, fill, joined};
 use execute::{Draft, Run};
 use jobs::Desk;
 use join::{Departure, Way};
+use learn::Learner;
 use tasks::Tasks;
 use world::World;
 
+pub use feedback::{Feedback, Taken};
 pub use jobs::JobReport;
 pub use served::{Expected, How, Inbound, Repeat, Served, ServedImage, Timings};
 pub use standing::{Acceptance, ModelStanding, Standing};
@@ -100,6 +106,7 @@ pub struct Engine {
     transport: Arc<dyn Transport>,
     telemetry: Arc<Telemetry>,
     world: World,
+    learner: Learner,
     flights: Flights<Landed>,
     board: Option<Arc<dyn Board>>,
     desk: Desk,
@@ -146,6 +153,7 @@ impl Engine {
             transport: parts.transport,
             telemetry: parts.telemetry,
             world,
+            learner: Learner::new(),
             flights: Flights::default(),
             board: None,
             desk,
@@ -207,15 +215,16 @@ impl Engine {
     async fn generate(&self, mut order: Order) -> Landed {
         let bound = self.world.bind(&order.snapshot);
         let planning = Instant::now();
-        let planned = match self.plan_when_possible(&order, &bound).await {
-            Ok(planned) => planned,
+        let (planned, view) = match self.plan_when_possible(&order, &bound).await {
+            Ok(found) => found,
             Err(refusal) => {
                 let receipt = blank_receipt(&order.inbound, &order.snapshot);
                 return self.reported(Err(refusal), fill(receipt, &order), order.inbound.arrived);
             }
         };
         let planning = planning.elapsed();
-        let mut hold = self.admit(&order);
+        let decision = self.decision(&order, &planned, &view);
+        let mut hold = self.admit(&order, decision);
         let mut run = Run {
             engine: self,
             snapshot: &order.snapshot,
@@ -235,12 +244,12 @@ impl Engine {
     }
 
     /// Plans; waits for a limit when no plan fits but one would in time.
-    async fn plan_when_possible(&self, order: &Order, bound: &world::Bound) -> Result<Planned, Refusal> {
+    async fn plan_when_possible(&self, order: &Order, bound: &world::Bound) -> Result<(Planned, View), Refusal> {
         let deadline = order.deadline();
         loop {
             let (planned, view) = self.plan_now(&order.snapshot, bound, &order.request);
             if planned.best().is_some() {
-                return Ok(planned);
+                return Ok((planned, view));
             }
             let Some(wait) = planned.shortest_quota_wait() else {
                 return Err(no_plan(order, &planned, &view));
@@ -252,8 +261,22 @@ impl Engine {
         }
     }
 
+    /// How the plan came about, for the books.
+    fn decision(&self, order: &Order, planned: &Planned, view: &View) -> String {
+        let (snapshot, request) = (&order.snapshot, &order.request);
+        let guess = snapshot.guess(request.task);
+        let mut note = Situation::note(request, &snapshot.catalog, view, &guess, clock::today());
+        let mut dice = StdRng::seed_from_u64(self.dice().random());
+        note.extend(learn::decision(&snapshot.catalog, request, planned, &mut dice));
+        serde_json::Value::Object(note).to_string()
+    }
+
     fn plan_now(&self, snapshot: &Snapshot, bound: &world::Bound, request: &GenerationRequest) -> (Planned, View) {
-        let view = self.world.view(bound, snapshot, request.task, clock::now());
+        let mut view = self.world.view(bound, snapshot, request.task, clock::now());
+        let sampled = request.terms.explore == Explore::Sampled;
+        let mut dice = sampled.then(|| StdRng::seed_from_u64(self.dice().random()));
+        let dice = dice.as_mut().map(|dice| -> &mut dyn rand::Rng { dice });
+        self.learner.inform(&mut view, snapshot, request, dice);
         (plan(request, &snapshot.catalog, &view, clock::today()), view)
     }
 

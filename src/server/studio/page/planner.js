@@ -11,7 +11,7 @@ export function planner(room, about) {
   let floor = about.quality;
   let held = null;
   const market = h("div", { class: "card" });
-  const belief = h("div", { class: "card" });
+  const belief = h("div", { class: "card belief" });
   const whatIf = h("div", { class: "card" });
   const wide = new ResizeObserver(() => held && draw());
 
@@ -44,7 +44,7 @@ export function planner(room, about) {
     const shown = { ...explained, floor, candidates: single.sort((a, b) => b.expected.accept - a.expected.accept).map((candidate) => ({ ...candidate, chosen: false, reason: candidate.expected.accept_interval[0] >= floor ? { code: "dearer", text: "meets the floor" } : { code: "floor", text: "below the floor" } })) };
     const verdicts = new Map(single.map((candidate) => [candidate.model, candidate.verdicts]));
     put(belief, h("h2", null, "How sure the planner is", h("small", null, "acceptance, 90 % interval")),
-      intervals(shown, "", 14),
+      intervals(shown, "", 16, Math.min(width, 760)),
       h("p", { class: "muted" }, [...verdicts.values()].some((number) => number > 0) ? `Verdicts behind it: ${[...verdicts].filter(([, number]) => number >= 0.5).map(([model, number]) => `${short(model)} ${Math.round(number)}`).join(", ")}.` : "No verdicts yet: these are the policy's estimates."));
     drawWhatIf(curve, colour);
   }

@@ -15,11 +15,11 @@ const drawing = (width, height, label, ...children) =>
 const words = (x, y, text, more = {}) => s("text", { x, y, ...more }, text);
 
 /** Acceptance of each candidate with its interval, the floor, and what an accepted picture costs. */
-export function intervals(explained, made = "", most = 9) {
+export function intervals(explained, made = "", most = 9, width = 400) {
   const all = explained.candidates.filter((candidate) => candidate.expected.accept > 0);
   const rows = all.slice(0, most);
   if (!rows.length) return null;
-  const [width, row, left, right] = [420, 26, 158, 70];
+  const [row, left, right] = [26, Math.min(190, width * 0.42), 92];
   const height = rows.length * row + 26;
   const x = (share) => left + share * (width - left - right);
   const lines = rows.map((candidate, index) => {
@@ -29,7 +29,7 @@ export function intervals(explained, made = "", most = 9) {
     const name = (candidate.steps ?? []).filter((step) => step.op !== "resize").map((step) => step.model ? short(step.model) : step.op).join(" → ");
     return s("g", { class: `interval ${state}` },
       s("title", null, `${name}: ${candidate.reason?.text ?? "chosen"}`),
-      words(0, y + 4, clip(name, 22), { class: candidate.model === made ? "name made" : "name" }),
+      words(0, y + 4, clip(name, Math.floor((left - 8) / 6.1)), { class: candidate.model === made ? "name made" : "name" }),
       s("line", { x1: x(low), x2: x(high), y1: y, y2: y }),
       s("circle", { cx: x(candidate.expected.accept), cy: y, r: candidate.chosen ? 5.5 : 4 }),
       words(width, y + 4, usd(micros(candidate.expected.per_accepted_usd)), { class: "value", "text-anchor": "end" }));
