@@ -167,6 +167,7 @@ fn opening(snapshot: &Snapshot, passing: &Passing) -> Opening {
         expected_accept: 0.0,
         reserved: Money::ZERO,
         claim: None,
+        decision: None,
         attempts: Vec::new(),
         earmarks: Vec::new(),
     }

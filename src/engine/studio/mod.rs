@@ -37,6 +37,13 @@ pub struct Viewer {
     pub owner: Owner,
 }
 
+impl Viewer {
+    /// Whether what this key bought is shown to them.
+    pub fn sees(&self, key: &str) -> bool {
+        self.owner.as_deref().is_none_or(|owner| owner == key)
+    }
+}
+
 /// The model that always buying the best would buy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Best {
@@ -68,7 +75,7 @@ impl Engine {
     /// One generation with every word on its pictures; `None` when there is none that this viewer may see.
     pub async fn story(&self, viewer: &Viewer, id: &str) -> Result<Option<(Record, Vec<Verdict>)>, Refusal> {
         let Some(record) = self.read(self.ledger.show(id).await)? else { return Ok(None) };
-        if viewer.owner.as_deref().is_some_and(|owner| owner != &*record.opening.key) {
+        if !viewer.sees(&record.opening.key) {
             return Ok(None);
         }
         let said = self.read(gallery::verdicts_of(&*self.ledger, id).await)?;
