@@ -181,7 +181,8 @@ pub struct Unresolved {
 
 impl Snapshot {
     pub(super) fn new(parts: Parts, warnings: Vec<Diagnostic>) -> Self {
-        let Parts { digest, meaning, catalog, endpoints, tiers, defaults, rules, keys, budgets, breaker, native } = parts;
+        let Parts { digest, meaning, catalog, endpoints, tiers, defaults, rules, keys, budgets, breaker, native } =
+            parts;
         let classifier = Classifier::new(&catalog.tasks, catalog.default_task);
         Self {
             digest,

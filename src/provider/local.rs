@@ -168,9 +168,7 @@ impl Raster {
         let color = if *alpha { ExtendedColorType::Rgba8 } else { ExtendedColorType::Rgb8 };
         let mut out = Vec::new();
         match format {
-            Format::Jpeg => {
-                JpegEncoder::new_with_quality(&mut out, quality).write_image(data, *width, *height, color)
-            }
+            Format::Jpeg => JpegEncoder::new_with_quality(&mut out, quality).write_image(data, *width, *height, color),
             Format::Png => PngEncoder::new_with_quality(&mut out, PNG_EFFORT, FilterType::Adaptive)
                 .write_image(data, *width, *height, color),
             Format::Webp => WebPEncoder::new_lossless(&mut out).write_image(data, *width, *height, color),

@@ -96,7 +96,15 @@ impl Images for StoredImages {
             let name = thumb_name(sha256)?;
             match &self.place {
                 Place::Folder(folder) => folder.put(name, bytes).await.map_err(failed),
-                Place::Bucket { store, prefix } => upload(&**store, &key(prefix, &name), sniff(&bytes).map_or(Format::Webp, |found| found.format), bytes).await,
+                Place::Bucket { store, prefix } => {
+                    upload(
+                        &**store,
+                        &key(prefix, &name),
+                        sniff(&bytes).map_or(Format::Webp, |found| found.format),
+                        bytes,
+                    )
+                    .await
+                }
             }
         })
     }

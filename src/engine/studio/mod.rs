@@ -18,9 +18,9 @@ use crate::domain::plan::Planned;
 use crate::domain::refusal::Refusal;
 use crate::domain::request::{Ask, GenerationRequest, Prompt, Quality};
 use crate::policy::Snapshot;
+use crate::state::studio::Owner;
 use crate::state::studio::gallery::{self, Verdict, Wanted, Window};
 use crate::state::studio::sums::{self, Sum};
-use crate::state::studio::Owner;
 use crate::state::{LedgerFault, Record};
 
 pub use thumbs::Thumbs;

@@ -258,7 +258,19 @@ fn assemble(merged: &Merged<'_>, world: &World<'_>, sink: &Sink) -> Option<Parts
     let endpoints = providers::endpoints(&catalog, credentials);
     let meaning = merged.meaning(&workflows);
     let digest = digest(&meaning);
-    Some(Parts { digest, meaning, endpoints, tiers, defaults: resolved?, rules, keys, budgets, breaker, native, catalog })
+    Some(Parts {
+        digest,
+        meaning,
+        endpoints,
+        tiers,
+        defaults: resolved?,
+        rules,
+        keys,
+        budgets,
+        breaker,
+        native,
+        catalog,
+    })
 }
 
 /// Verdicts that the policy's `accept` numbers are worth unless it says otherwise.

@@ -62,7 +62,8 @@ const FILES: [(&str, &str, &[u8]); 14] = [
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Nothing from elsewhere, nothing inline, in nobody's frame.
-const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
+const POLICY: &str =
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
 
 /// The place of a path below `/studio`.
 pub(super) fn find(path: &[&str]) -> Option<Room> {

@@ -63,7 +63,12 @@ FROM generation g JOIN attempt a ON a.generation = g.id
 WHERE g.created_us >= ?2 AND (?1 = '' OR g.key = ?1) GROUP BY 1, 2, 3, 4";
 
 /// Everything since then, in slots of `slot_us` microseconds.
-pub async fn since(ledger: &dyn Ledger, whose: &Owner, since: Timestamp, slot_us: i64) -> Result<Vec<Sum>, LedgerFault> {
+pub async fn since(
+    ledger: &dyn Ledger,
+    whose: &Owner,
+    since: Timestamp,
+    slot_us: i64,
+) -> Result<Vec<Sum>, LedgerFault> {
     let slot_us = slot_us.max(1);
     let parameters = || vec![owner(whose), since.as_microsecond().into(), slot_us.into()];
     let mut sums: BTreeMap<Cell, Sum> = BTreeMap::new();
