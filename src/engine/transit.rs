@@ -168,7 +168,6 @@ fn opening(snapshot: &Snapshot, passing: &Passing) -> Opening {
         reserved: Money::ZERO,
         decision: None,
         claim: None,
-        decision: None,
         attempts: Vec::new(),
         earmarks: Vec::new(),
     }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tokio::task::JoinSet;
 use tollgate::domain::fault::Billed;
 use tollgate::domain::fingerprint::Fingerprint;
-use tollgate::domain::ledger::{Attempt, Claim, MoneyState, Sums};
+use tollgate::domain::ledger::{Attempt, CLAIM_LIFE, Claim, MoneyState, Sums};
 use tollgate::domain::money::Money;
 use tollgate::state::postgres::PostgresLedger;
 use tollgate::state::sql::{Row, Statement, Value};
@@ -227,7 +227,8 @@ async fn a_claim_buys_once_and_passes_on_when_it_cost_nothing(place: &dyn Place)
     let ledger = place.open();
     let claimed = |id: &str| {
         let mut opened = opening(id, vec![attempt(0, "p/m", 5)]);
-        opened.claim = Some(Claim { scope: "key".into(), fingerprint: Fingerprint::of_key("t", "k") });
+        opened.claim =
+            Some(Claim { scope: "key".into(), fingerprint: Fingerprint::of_key("t", "r", "k"), life: CLAIM_LIFE });
         opened
     };
     let mut openers = JoinSet::new();

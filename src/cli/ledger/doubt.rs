@@ -4,7 +4,6 @@
 //! invoices; a spreadsheet brings any of them into a few columns.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::json;
