@@ -4,18 +4,17 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use subtle::ConstantTimeEq;
 
 use super::hold::{Course, Reservation};
 use super::{Engine, Inbound, Order};
-use crate::domain::budget::{Ahead, Payer, Purse};
+use crate::domain::budget::Ahead;
 use crate::domain::catalog::Catalog;
 use crate::domain::fingerprint::{sha256, sha256_hex};
 use crate::domain::ledger::Opening;
 use crate::domain::money::Money;
+use crate::domain::plan::Candidate;
 use crate::domain::plan::explain::{steps, words};
-use crate::domain::plan::{Candidate, Check};
 use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
 use crate::policy::{Snapshot, Unresolved};
@@ -47,12 +46,12 @@ pub(super) fn normalise(snapshot: &Snapshot, tenant: &str, inbound: &Inbound) ->
 
 impl Engine {
     /// The reservation of a request, empty so far; it is written with its first calls, before they leave.
-    pub(super) fn admit(&self, order: &Order) -> Reservation {
+    pub(super) fn admit(&self, order: &Order, decision: String) -> Reservation {
         let (request, snapshot, inbound) = (&order.request, &order.snapshot, &order.inbound);
         let task = snapshot.catalog.task(request.task).map(|task| task.name.clone()).unwrap_or_default();
         let prompt = request.ask.prompt.as_str();
         let given = order.given.as_ref();
-        let purse = self.purse(snapshot, &order.tenant, &task, request, inbound.received);
+        let purse = order.purse();
         let opening = Opening {
             id: format!("gen_{}", uuid::Uuid::now_v7().simple()).into(),
             created: inbound.received,
@@ -71,6 +70,7 @@ impl Engine {
             claim: order.claim.clone(),
             attempts: Vec::new(),
             earmarks: Vec::new(),
+            decision: Some(decision),
         };
         Reservation::new(
             Arc::clone(&self.ledger),
@@ -80,18 +80,6 @@ impl Engine {
             inbound.arrived,
             order.departure.clone(),
         )
-    }
-
-    /// The budgets that a request falls under.
-    pub(super) fn purse(
-        &self,
-        snapshot: &Snapshot,
-        tenant: &str,
-        task: &str,
-        request: &GenerationRequest,
-        now: Timestamp,
-    ) -> Purse {
-        Purse::of(&snapshot.budgets, &Payer { key: tenant, task, metadata: &request.ask.metadata }, now)
     }
 }
 
@@ -108,9 +96,6 @@ pub(super) fn course(candidate: &Candidate, catalog: &Catalog) -> Course {
 
 /// What a plan costs at most, and whose calls it makes.
 pub(super) fn ahead(candidate: &Candidate, catalog: &Catalog) -> Ahead {
-    let generates = (candidate.calls > 0).then_some(candidate.model);
-    let branches = candidate.check.iter().flat_map(Check::stages).map(|stage| stage.model);
-    let models = generates.into_iter().chain(candidate.upscale.map(|(upscaler, _)| upscaler)).chain(branches);
     let provider = |ix| Some(catalog.provider(catalog.model(ix)?.provider)?.name.clone());
-    Ahead { worst: candidate.quote.worst, providers: models.filter_map(provider).collect() }
+    Ahead { worst: candidate.quote.worst, providers: candidate.models().filter_map(provider).collect() }
 }

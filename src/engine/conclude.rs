@@ -17,7 +17,7 @@ use crate::domain::money::Money;
 use crate::domain::plan::explain::{Judged, StepLine, steps};
 use crate::domain::refusal::Refusal;
 use crate::policy::Snapshot;
-use crate::telemetry::{Outcome, Receipt};
+use crate::telemetry::{Outcome, Receipt, clock};
 
 impl Engine {
     /// Closes the books and writes the receipt.
@@ -44,6 +44,9 @@ impl Engine {
         let kept = answer.is_ok() || order.claim.is_some();
         let end = End { answer: kept.then(|| replay::answer(&answer)).flatten(), ..end };
         let (attempts, ledger_time) = hold.close(end).await;
+        if let Ok(served) = &answer {
+            self.learner.shown(Arc::clone(&id), &order.snapshot, &order.request, &served.model, clock::now());
+        }
         if let Ok(served) = &mut answer {
             let total = order.inbound.arrived.elapsed();
             served.timings = Timings { total, provider: provider_time, gateway: total.saturating_sub(provider_time) };

@@ -123,7 +123,7 @@ impl World {
         });
         let verifiers = catalog.verifiers.iter().zip(&bound.verifiers);
         let verifiers = verifiers.map(|(verifier, health)| self.verifier(verifier, health, now));
-        View { models: models.collect(), verifiers: verifiers.collect() }
+        View { models: models.collect(), verifiers: verifiers.collect(), ..View::default() }
     }
 
     fn verifier(&self, verifier: &Verifier, health: &ModelHealth, now: Timestamp) -> VerifierView {

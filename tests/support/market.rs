@@ -15,7 +15,7 @@ use tollgate::domain::plan::cost::{Rates, Retries};
 use tollgate::domain::plan::{Gate, ModelView, View};
 use tollgate::domain::quality::{Posterior, Prior};
 use tollgate::domain::request::{Ask, GenerationRequest, Prompt};
-use tollgate::domain::rule::{Share, Source, Term, Terms};
+use tollgate::domain::rule::{Explore, Share, Source, Term, Terms};
 use tollgate::domain::verify::{Kind, Verifier};
 
 /// The day of every test.
@@ -155,6 +155,7 @@ pub(crate) fn request(side: u32, floor: f64) -> GenerationRequest {
         review_cost: Money::ZERO,
         retries: Retries::default(),
         share: Share::Identical,
+        explore: Explore::Off,
         rule: None,
     };
     GenerationRequest { ask, task: TaskIx(0), pinned: None, terms, approved: None }

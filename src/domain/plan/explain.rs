@@ -239,6 +239,15 @@ fn why(
         Reason::BreakerOpen(wait) => {
             ("breaker_open", format!("the breaker is open for {}", secs(wait)), provider_place)
         }
+        Reason::BudgetExhausted(at) => {
+            let budget = view.budgets.get(usize::from(at));
+            let text = budget.map(|budget| {
+                let (name, left) = (&budget.budget.name, budget.left);
+                format!("may cost ${}, and the budget `{name}` has ${left} left", candidate.quote.worst)
+            });
+            let place = budget.map(|budget| budget.budget.place.clone());
+            ("budget_exhausted", text.unwrap_or_default(), place)
+        }
         Reason::DataPolicy => ("data_policy", "the provider is not marked local".to_owned(), provider_place),
         Reason::Deadline => ("deadline", deadline(candidate, &terms.deadline), term_place(&terms.deadline)),
         Reason::Floor => ("floor", floor(candidate, &terms.floor), term_place(&terms.floor)),

@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use super::super::catalog::{Catalog, Model, ModelIx, Provider};
 use super::super::request::{DataPolicy, GenerationRequest};
 use super::super::verify::VerifierIx;
-use super::{Candidate, Gate, Reason, View};
+use super::{BudgetView, Candidate, Gate, Reason, View};
 
 pub(super) fn reason(
     candidate: &Candidate,
@@ -25,6 +25,7 @@ pub(super) fn reason(
         .or_else(|| candidate.check.and_then(|check| verifier(check.verifier, view)))
         .or_else(|| strictness(candidate, model, request))
         .or_else(|| gate(candidate.model, view))
+        .or_else(|| budget(candidate, catalog, view))
 }
 
 /// Whether a plain candidate could be a stage of another plan: everything that holds whatever the request may spend.
@@ -154,6 +155,17 @@ fn strictness(candidate: &Candidate, model: &Model, request: &GenerationRequest)
     let dropped = ask.negative_prompt.is_some() && !model.negative_prompt;
     let other_size = candidate.resize.is_some() || (candidate.upscale.is_none() && candidate.native.size != ask.size);
     (ask.strict && (dropped || other_size)).then_some(Reason::Strict)
+}
+
+/// The first budget that counts a step of the plan and has less left than the plan may cost.
+fn budget(candidate: &Candidate, catalog: &Catalog, view: &View) -> Option<Reason> {
+    let counts = |ix: ModelIx, budget: &BudgetView| {
+        let provider = catalog.model(ix).and_then(|model| catalog.provider(model.provider));
+        provider.is_some_and(|provider| budget.budget.scope.counts(&provider.name))
+    };
+    let mut short = (0u16..).zip(&view.budgets).filter(|(_, budget)| candidate.quote.worst > budget.left);
+    let blocks = |budget: &BudgetView| candidate.models().any(|ix| counts(ix, budget));
+    short.find(|(_, budget)| blocks(budget)).map(|(at, _)| Reason::BudgetExhausted(at))
 }
 
 fn gate(ix: ModelIx, view: &View) -> Option<Reason> {

@@ -16,12 +16,15 @@ mod filter;
 mod second;
 mod size;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::civil::Date;
 
+use super::budget::Budget;
 use super::catalog::{Catalog, Latency, ModelIx};
 use super::image::Size;
+use super::money::Money;
 use super::quality::Posterior;
 use super::quote::Quote;
 use super::request::GenerationRequest;
@@ -37,6 +40,8 @@ pub struct View {
     pub models: Vec<ModelView>,
     /// One for each verifier of the catalog, in its order; one that is missing here is there and as the policy says.
     pub verifiers: Vec<VerifierView>,
+    /// What the budgets of the request have left, where that was looked up: admission has the last word.
+    pub budgets: Vec<BudgetView>,
 }
 
 /// What is known of one verifier at this moment.
@@ -46,6 +51,15 @@ pub struct VerifierView {
     pub absent: Option<&'static str>,
     /// Measured latency, or the policy's guess.
     pub latency: Latency,
+}
+
+/// A budget that the request falls under.
+#[derive(Clone, Debug)]
+pub struct BudgetView {
+    /// The budget.
+    pub budget: Arc<Budget>,
+    /// What it has left.
+    pub left: Money,
 }
 
 /// What is known of one model at this moment.
@@ -101,6 +115,16 @@ pub struct Candidate {
     pub reason: Option<Reason>,
 }
 
+impl Candidate {
+    /// Whose calls it may make, in all its branches.
+    pub fn models(&self) -> impl Iterator<Item = ModelIx> {
+        // In a second pass the picture is given, and nothing generates.
+        let generates = (self.calls > 0 || self.upscale.is_none()).then_some(self.model);
+        let branches = self.check.iter().flat_map(Check::stages).map(|stage| stage.model).collect::<Vec<_>>();
+        generates.into_iter().chain(self.upscale.map(|(upscaler, _)| upscaler)).chain(branches)
+    }
+}
+
 /// A verifier within a plan, and the stages behind it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Check {
@@ -140,6 +164,8 @@ pub struct Otherwise {
 pub enum Reason {
     /// The breaker refuses for this long.
     BreakerOpen(Duration),
+    /// The worst price is above what this budget of the view has left.
+    BudgetExhausted(u16),
     /// The provider is not marked local, and the request stays on the premises.
     DataPolicy,
     /// p95 latency is beyond the deadline.
@@ -202,6 +228,12 @@ impl Planned {
     /// The best candidate.
     pub fn best(&self) -> Option<&Candidate> {
         self.feasible().next()
+    }
+
+    /// Has the candidates that may run tried by their worst price, the lowest first.
+    pub fn cheapest_first(&mut self) {
+        let worst = |at: &u32| self.candidates.get(*at as usize).map(|candidate| candidate.quote.worst);
+        self.ranked.sort_by_key(worst);
     }
 
     /// The shortest wait after which a candidate dropped only for a limit could run.

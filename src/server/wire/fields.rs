@@ -70,9 +70,14 @@ const UPSCALE: [&str; 15] = [
 pub(super) const OPENAI_ONLY: [&str; 7] =
     ["background", "moderation", "output_compression", "partial_images", "stream", "style", "user"];
 
+/// The fields of a verdict.
+const FEEDBACK: [&str; 4] = ["accepted", "rater", "reason", "image"];
+
 /// Which route's fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Surface {
+    /// `/generations/{id}/feedback`.
+    Feedback,
     /// `/generate` and `/plan`.
     Native,
     /// `/v1/images/generations`.
@@ -84,6 +89,7 @@ pub(super) enum Surface {
 impl Surface {
     fn knows(self, name: &str) -> Option<&'static str> {
         let (own, more): (&[&'static str], &[&'static str]) = match self {
+            Self::Feedback => (&FEEDBACK, &[]),
             Self::Native => (&NATIVE, &[]),
             Self::Openai => (&NATIVE, &OPENAI_ONLY),
             Self::Upscale => (&UPSCALE, &[]),
