@@ -19,7 +19,8 @@ pub(crate) use evaluate::EvaluateArgs;
 pub(crate) use gateway::{DemoArgs, PlaneFlags, SandboxArgs, ServeArgs, WorldFlags, address};
 pub(crate) use policy::{CalibrateArgs, DiffArgs, FmtArgs, PathsArgs, PolicyCommand, ReplayArgs, TestArgs};
 pub(crate) use tools::{
-    CompletionsArgs, DoctorArgs, KeyCommand, KeyNewArgs, LedgerCommand, ShowArgs, SpendArgs, SpendGroup,
+    AmbiguousArgs, CompletionsArgs, DoctorArgs, KeyCommand, KeyNewArgs, LedgerCommand, ReconcileArgs, ShowArgs, SpendArgs,
+    SpendGroup,
 };
 
 /// Examples first: most people read no further.
