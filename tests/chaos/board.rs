@@ -53,7 +53,8 @@ impl Model {
         let answer = {
             let mut flights = self.flights.lock().unwrap();
             if self.chance(self.forgotten) {
-                self.losses.fetch_add(flights.values().filter(|held| !held.done).count() as u64, Ordering::SeqCst);
+                // A result that is forgotten is bought anew as well; in the gateway the ledger's claim stands behind it.
+                self.losses.fetch_add(flights.len() as u64, Ordering::SeqCst);
                 flights.clear();
             }
             work(&mut flights)

@@ -151,7 +151,7 @@ impl Transport for CutTransport {
 
 fn inbound() -> Inbound {
     let mut ask = Ask::of(Prompt::new("a lighthouse at dawn").unwrap());
-    ask.model = ModelChoice::Pinned("google/imagen-4.0-fast-generate-001".to_owned());
+    ask.model = ModelChoice::Pinned("google/gemini-nano-banana-2.1".to_owned());
     Inbound {
         ask,
         key: None,

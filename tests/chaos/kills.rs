@@ -19,7 +19,7 @@ use crate::number;
 use crate::world::World;
 
 const CLIENTS: usize = 12;
-const MODEL: &str = "google/imagen-4.0-fast-generate-001";
+const MODEL: &str = "google/gemini-nano-banana-2.1";
 
 /// A gateway as users run it.
 struct Gateway {
@@ -36,7 +36,9 @@ impl Gateway {
         for (prefix, key) in tollgate::sandbox::providers() {
             let name = prefix.to_uppercase();
             command.env(format!("TOLLGATE_PROVIDERS__{name}__BASE_URL"), format!("http://{}/{prefix}", world.sandbox.addr()));
-            command.env(format!("TOLLGATE_PROVIDERS__{name}__KEY"), key);
+            if !key.is_empty() {
+                command.env(format!("TOLLGATE_PROVIDERS__{name}__KEY"), key);
+            }
         }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -160,7 +162,7 @@ fn work(client: &reqwest::Client, url: &str, known: &Arc<Mutex<Known>>, round: u
 
 /// Asks for a key once, or until there is an end to it.
 async fn ask(client: &reqwest::Client, url: &str, key: &str, known: &Mutex<Known>, until_it_ends: bool) {
-    let body = json!({"prompt": format!("a picture for {key}"), "width": 512, "height": 512, "model": MODEL});
+    let body = json!({"prompt": format!("a picture for {key}"), "width": 1024, "height": 1024, "model": MODEL});
     loop {
         let request = client.post(format!("{url}/generate")).header("content-type", "application/json");
         let sent = request.header("idempotency-key", key).body(body.to_string()).send().await;

@@ -69,7 +69,7 @@ async fn restless(id: u64, seed: u64, client: &reqwest::Client, url: &str, answe
         // Keys are shared between clients; what has none is one client's own.
         let shared = dice.random_bool(0.8);
         let name = if shared { format!("want {}", dice.random_range(0..150)) } else { format!("own {id} {turn}") };
-        let mut body = json!({"prompt": name, "width": 512, "height": 512, "model": "google/imagen-4.0-fast-generate-001"});
+        let mut body = json!({"prompt": name, "width": 1024, "height": 1024, "model": "google/gemini-nano-banana-2.1"});
         if name.len() % 2 == 0 {
             body["seed"] = json!(name.len());
         }

@@ -28,6 +28,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn open(speed: f64) -> Self {
+        // Makes the process's TLS provider, which every client wants.
+        drop(HttpTransport::new().unwrap());
         let sandbox = Sandbox::start(listener().await, Options { seed: 7, speed }).await.unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { sandbox, folder: tempfile::tempdir().unwrap(), client }
