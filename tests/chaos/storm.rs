@@ -69,7 +69,7 @@ async fn restless(id: u64, seed: u64, client: &reqwest::Client, url: &str, answe
         // Keys are shared between clients; what has none is one client's own.
         let shared = dice.random_bool(0.8);
         let name = if shared { format!("want {}", dice.random_range(0..150)) } else { format!("own {id} {turn}") };
-        let mut body = json!({"prompt": name, "width": 1024, "height": 1024, "model": "google/gemini-nano-banana-2.1"});
+        let mut body = json!({"prompt": name, "width": 1024, "height": 1024, "model": "ideogram/v3-flash"});
         if name.len() % 2 == 0 {
             body["seed"] = json!(name.len());
         }
@@ -104,7 +104,7 @@ async fn send(client: &reqwest::Client, url: &str, want: &Want, tries: u32) -> O
     let text = response.text().await.ok()?;
     match status {
         200 => serde_json::from_str(&text).ok(),
-        429 | 503 => None,
+        429 | 502 | 503 => None,
         _ => panic!("{status}: {text}"),
     }
 }

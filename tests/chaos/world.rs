@@ -45,6 +45,14 @@ impl World {
         self.calls().await.iter().filter(|call| call["billed_micro_usd"].as_i64() > Some(0)).count()
     }
 
+    /// The next call of the provider that the tests pin stalls there for so long.
+    pub(crate) async fn stall(&self, at: &str, stall: std::time::Duration) {
+        let fault = serde_json::json!([{"provider": "ideogram", "at": at, "stall_ms": stall.as_millis() as u64, "times": 1}]);
+        let url = format!("http://{}/_sandbox/faults", self.sandbox.addr());
+        let reply = self.client.put(url).body(fault.to_string()).send().await.unwrap();
+        assert!(reply.status().is_success(), "{}", reply.text().await.unwrap());
+    }
+
     /// Where the policy stands, written with `edit` when it is not there yet.
     pub(crate) fn policy(&self, edit: impl FnOnce(String) -> String) -> PathBuf {
         let path = self.folder.path().join("policy.toml");
