@@ -19,8 +19,8 @@ pub(crate) use evaluate::EvaluateArgs;
 pub(crate) use gateway::{DemoArgs, PlaneFlags, SandboxArgs, ServeArgs, WorldFlags, address};
 pub(crate) use policy::{CalibrateArgs, DiffArgs, FmtArgs, PathsArgs, PolicyCommand, ReplayArgs, TestArgs};
 pub(crate) use tools::{
-    AmbiguousArgs, CompletionsArgs, DoctorArgs, KeyCommand, KeyNewArgs, LedgerCommand, ReconcileArgs, ShowArgs, SpendArgs,
-    SpendGroup,
+    AmbiguousArgs, CompletionsArgs, DoctorArgs, KeyCommand, KeyNewArgs, LedgerCommand, ReconcileArgs, ShowArgs,
+    SpendArgs, SpendGroup,
 };
 
 /// Examples first: most people read no further.
@@ -69,6 +69,7 @@ Examples:
   tollgate serve --policy shop.toml --data /var/lib/tollgate
   tollgate serve --listen 127.0.0.1:0             any free port; it is printed
   TOLLGATE_SERVER__LISTEN=127.0.0.1:9000 tollgate serve
+  tollgate serve --take-over                      a new binary, no request refused or cut
 
 SIGTERM and Ctrl-C finish the requests under way and stop; SIGHUP reloads the policy."
     )]

@@ -17,6 +17,7 @@ mod evaluate;
 mod exit;
 mod explain;
 mod generate;
+mod handover;
 pub mod house;
 mod key;
 mod ledger;

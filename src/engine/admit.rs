@@ -71,7 +71,14 @@ impl Engine {
             attempts: Vec::new(),
             earmarks: Vec::new(),
         };
-        Reservation::new(Arc::clone(&self.ledger), Arc::clone(&self.telemetry), opening, purse, inbound.arrived, order.departure.clone())
+        Reservation::new(
+            Arc::clone(&self.ledger),
+            Arc::clone(&self.telemetry),
+            opening,
+            purse,
+            inbound.arrived,
+            order.departure.clone(),
+        )
     }
 
     /// The budgets that a request falls under.

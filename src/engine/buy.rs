@@ -165,7 +165,9 @@ impl Run<'_> {
         let trail = Trail { run: self, seq: ticket.seq(), trace: self.trace(ix, model, unit) };
         let transport = &*self.engine.transport;
         let bought = false;
-        Conversation { transport, dialect, endpoint, model, step, deadline, bought, trail: Some(trail) }.hold(call).await
+        Conversation { transport, dialect, endpoint, model, step, deadline, bought, trail: Some(trail) }
+            .hold(call)
+            .await
     }
 
     /// What a call of this unit leaves behind.

@@ -87,7 +87,8 @@ impl Engine {
         let print = Fingerprint::of(&tenant, &request.ask).hex();
         let scope = inbound.idempotency_key.as_deref();
         let claim = scope.map(|key| Fingerprint::of_key(&tenant, inbound.repeat.route, key).hex());
-        let tier = request.terms.tier.as_deref().and_then(|name| snapshot.tiers.iter().find(|tier| &*tier.name == name));
+        let tier =
+            request.terms.tier.as_deref().and_then(|name| snapshot.tiers.iter().find(|tier| &*tier.name == name));
         let what = json!({
             "ask": asked::write(&inbound.ask),
             "key": scope,

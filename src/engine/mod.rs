@@ -25,7 +25,9 @@ mod replay;
 mod resume;
 pub mod served;
 mod standing;
+pub mod studio;
 pub mod tasks;
+pub mod transit;
 mod webhooks;
 mod world;
 
@@ -48,9 +50,9 @@ use crate::policy::{Snapshot, Snapshots};
 use crate::state::doubts::Doubts;
 use crate::state::flights::Flights;
 use crate::state::flights::board::Board;
+use crate::state::jobs::Jobs;
 use crate::state::{AmbiguousSum, Images, Ledger, LedgerFault, Limits};
 use crate::telemetry::{Telemetry, clock};
-use crate::state::jobs::Jobs;
 use crate::transport::Transport;
 use crate::transport::webhook::Webhooks;
 
@@ -107,6 +109,7 @@ pub struct Engine {
     tasks: Tasks,
     dice: Mutex<StdRng>,
     keep_prompts: bool,
+    thumbs: studio::Thumbs,
 }
 
 /// A request on its way through the rooms that cost money.
@@ -152,6 +155,7 @@ impl Engine {
             tasks: Tasks::default(),
             dice: Mutex::new(dice),
             keep_prompts: parts.keep_prompts,
+            thumbs: studio::Thumbs::default(),
         }
     }
 

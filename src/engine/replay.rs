@@ -71,7 +71,12 @@ impl Identity {
         // A key is an ask of its own: two keys with one body are two purchases, one key with two bodies is an error.
         if let Some(key) = &inbound.idempotency_key {
             let base = Fingerprint::of_key(tenant, inbound.repeat.route, key);
-            return Self { print, flight: Some(base), joins: true, scope: Some(Scope { base, print, life: CLAIM_LIFE }) };
+            return Self {
+                print,
+                flight: Some(base),
+                joins: true,
+                scope: Some(Scope { base, print, life: CLAIM_LIFE }),
+            };
         }
         let shared = !inbound.share_never
             && match request.terms.share {

@@ -317,7 +317,9 @@ impl Engine {
             Ok(crate::provider::Progress::Poll { .. }) => None,
             Ok(_) => Some((Money::from_micros(trace.expected), "the provider has done it")),
             // A failure to ask is no answer; a run that failed is.
-            Err(fault) if fault.billed == Billed::No && reply.status < 400 => Some((Money::ZERO, "the provider failed it")),
+            Err(fault) if fault.billed == Billed::No && reply.status < 400 => {
+                Some((Money::ZERO, "the provider failed it"))
+            }
             Err(_) => None,
         }
     }

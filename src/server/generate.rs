@@ -183,7 +183,8 @@ impl Call<'_> {
 }
 
 fn needs_a_job() -> Refusal {
-    let detail = "`webhook` needs asynchronous work, and this request waits for its answer: send `Prefer: respond-async`";
+    let detail =
+        "`webhook` needs asynchronous work, and this request waits for its answer: send `Prefer: respond-async`";
     Refusal::InvalidRequest { pointer: "/webhook".to_owned(), detail: detail.to_owned() }
 }
 

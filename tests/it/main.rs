@@ -15,6 +15,7 @@ mod answers;
 mod bodies;
 mod harness;
 mod jobs;
+mod native;
 mod openai;
 mod raw;
 mod sockets;
