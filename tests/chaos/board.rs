@@ -194,7 +194,9 @@ async fn one(seed: u64, lost: u32, forgotten: u32, take_over: bool) -> Tally {
             let begun = Instant::now();
             let deadline = begun + Duration::from_secs(60);
             let ask = Ask { key: "k".to_owned(), owner: n.to_string(), replay: true, take_over };
-            let buy = |dice: &mut StdRng| (Duration::from_millis(dice.random_range(10..25_000)), dice.random_bool(0.15), dice.random_bool(0.15));
+            let buy = |dice: &mut StdRng| {
+                (Duration::from_millis(dice.random_range(10..25_000)), dice.random_bool(0.15), dice.random_bool(0.15))
+            };
             let answer = loop {
                 match meet(&board, &ask, deadline).await {
                     Met::Lead(lease) => {
@@ -231,7 +233,10 @@ async fn one(seed: u64, lost: u32, forgotten: u32, take_over: bool) -> Tally {
                 }
             };
             let over = Instant::now().saturating_duration_since(deadline);
-            assert!(over < Duration::from_millis(1_200) || answer == "bought" || answer == "alone", "seed {seed}: {answer} {over:?} late");
+            assert!(
+                over < Duration::from_millis(1_200) || answer == "bought" || answer == "alone",
+                "seed {seed}: {answer} {over:?} late"
+            );
             answer
         }
     });

@@ -26,8 +26,16 @@ use crate::world::{World, engine};
 
 const CASE: &str = "TOLLGATE_TEST_CUT";
 const POINTS: [&str; 10] = [
-    "before reserve", "after reserve", "before dispatch", "after dispatch", "before body end", "after body end",
-    "before settle", "after settle", "before reply", "after reply",
+    "before reserve",
+    "after reserve",
+    "before dispatch",
+    "after dispatch",
+    "before body end",
+    "after body end",
+    "before settle",
+    "after settle",
+    "before reply",
+    "after reply",
 ];
 /// How long the provider stalls in the middle of a call that is cut there.
 const STALL: Duration = Duration::from_millis(1_200);
@@ -237,7 +245,9 @@ async fn after(point: &str, action: &str) -> String {
     let second = world.bought().await;
     assert!(second <= 1, "{point} {action}: bought {second}");
     assert!(first == 0 || states != "no row" && states != "released", "{point} {action}: {first} bought and {states}");
-    format!("{point:<16} {action:<6} told {told:<17} billed {first}  ledger {states:<18} repeat {repeat:<17} billed {second}")
+    format!(
+        "{point:<16} {action:<6} told {told:<17} billed {first}  ledger {states:<18} repeat {repeat:<17} billed {second}"
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

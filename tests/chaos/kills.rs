@@ -33,10 +33,17 @@ impl Gateway {
         let policy = world.policy(|text| text);
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
         command.env_clear().args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"]).arg(data);
-        command.arg("--policy").arg(policy).env("TOLLGATE_LOG__LEVEL", "error").env("TOLLGATE_LEDGER__DURABILITY", "process");
+        command
+            .arg("--policy")
+            .arg(policy)
+            .env("TOLLGATE_LOG__LEVEL", "error")
+            .env("TOLLGATE_LEDGER__DURABILITY", "process");
         for (prefix, key) in tollgate::sandbox::providers() {
             let name = prefix.to_uppercase();
-            command.env(format!("TOLLGATE_PROVIDERS__{name}__BASE_URL"), format!("http://{}/{prefix}", world.sandbox.addr()));
+            command.env(
+                format!("TOLLGATE_PROVIDERS__{name}__BASE_URL"),
+                format!("http://{}/{prefix}", world.sandbox.addr()),
+            );
             if !key.is_empty() {
                 command.env(format!("TOLLGATE_PROVIDERS__{name}__KEY"), key);
             }
@@ -96,7 +103,8 @@ async fn no_kill_loses_a_row_or_buys_twice() {
         torn += u32::from(answers.len() != 1);
         for (id, _) in answers {
             let record = ledger.show(id).await.unwrap();
-            let settled = record.and_then(|record| record.closing).is_some_and(|closing| closing.outcome == "succeeded");
+            let settled =
+                record.and_then(|record| record.closing).is_some_and(|closing| closing.outcome == "succeeded");
             lost += u32::from(!settled);
         }
     }

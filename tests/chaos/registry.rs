@@ -70,7 +70,17 @@ fn run(seed: u64) -> Seen {
                 Joined::Lead(lead, seat) => {
                     assert!(!listed.contains_key(&k), "seed {seed}: two flights of one key");
                     listed.insert(k, next);
-                    flying.insert(next, Flying { key: k, lead: Some(lead), seat: Some(seat), departed: false, followers: 0, value: next });
+                    flying.insert(
+                        next,
+                        Flying {
+                            key: k,
+                            lead: Some(lead),
+                            seat: Some(seat),
+                            departed: false,
+                            followers: 0,
+                            value: next,
+                        },
+                    );
                     next += 1;
                     seen.led += 1;
                 }
@@ -95,7 +105,11 @@ fn run(seed: u64) -> Seen {
                     && let Some(lead) = &flight.lead
                 {
                     let alone = flight.seat.is_none() && flight.followers == 0 && !flight.departed;
-                    assert_eq!(lead.depart().is_err(), alone, "seed {seed}: what everybody left departed, or the reverse");
+                    assert_eq!(
+                        lead.depart().is_err(),
+                        alone,
+                        "seed {seed}: what everybody left departed, or the reverse"
+                    );
                     flight.departed |= !alone;
                 }
             }

@@ -59,7 +59,14 @@ async fn a_thousand_restless_clients_pay_for_each_want_once() {
 }
 
 /// Sends wants until the time is up; each is repeated until it is answered. Gives departures and posts.
-async fn restless(id: u64, seed: u64, client: &reqwest::Client, url: &str, answers: &Answers, end: Instant) -> (u64, u64) {
+async fn restless(
+    id: u64,
+    seed: u64,
+    client: &reqwest::Client,
+    url: &str,
+    answers: &Answers,
+    end: Instant,
+) -> (u64, u64) {
     let mut dice = StdRng::seed_from_u64(seed ^ (id << 20));
     let (mut left, mut posts) = (0, 0);
     let mut turn = 0;

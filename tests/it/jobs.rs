@@ -241,6 +241,9 @@ async fn an_answer_that_takes_long_begins_before_it_is_there() {
     // A reset is an end as well.
     let _ = tcp.read_to_end(&mut all).await;
     let text = String::from_utf8_lossy(&all);
-    assert!(text.starts_with("HTTP/1.1 200") && text.contains("content_refused") && !text.ends_with("0\r\n\r\n"), "{text}");
+    assert!(
+        text.starts_with("HTTP/1.1 200") && text.contains("content_refused") && !text.ends_with("0\r\n\r\n"),
+        "{text}"
+    );
     drop(Arc::new(house));
 }
