@@ -16,6 +16,8 @@ mod evaluate;
 mod gateway;
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/native.rs"]
+mod native;
 #[path = "cli/support.rs"]
 mod support;
 #[path = "cli/tools.rs"]

@@ -23,3 +23,5 @@ mod redis_connection;
 mod samples;
 #[path = "support/redis.rs"]
 mod server;
+#[path = "state/verdicts.rs"]
+mod verdicts;

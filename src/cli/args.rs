@@ -71,6 +71,7 @@ Examples:
   tollgate serve --policy shop.toml --data /var/lib/tollgate
   tollgate serve --listen 127.0.0.1:0             any free port; it is printed
   TOLLGATE_SERVER__LISTEN=127.0.0.1:9000 tollgate serve
+  tollgate serve --take-over                      a new binary, no request refused or cut
 
 SIGTERM and Ctrl-C finish the requests under way and stop; SIGHUP reloads the policy."
     )]

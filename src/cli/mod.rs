@@ -18,6 +18,7 @@ mod exit;
 mod explain;
 mod feedback;
 mod generate;
+mod handover;
 pub mod house;
 mod key;
 mod ledger;

@@ -173,7 +173,8 @@ mod tests {
             change(&mut changed);
             prints.push(Fingerprint::of("team", &changed));
         }
-        for key in [("team", "generate", "k"), ("team", "generatek", ""), ("team", "generate", "l"), ("tea", "m", "k")] {
+        for key in [("team", "generate", "k"), ("team", "generatek", ""), ("team", "generate", "l"), ("tea", "m", "k")]
+        {
             let key = Fingerprint::of_key(key.0, key.1, key.2);
             prints.extend([key, key.take(1), key.take(2), Fingerprint::of_content(&key)]);
         }

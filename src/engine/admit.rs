@@ -72,7 +72,14 @@ impl Engine {
             earmarks: Vec::new(),
             decision: Some(decision),
         };
-        Reservation::new(Arc::clone(&self.ledger), Arc::clone(&self.telemetry), opening, purse, inbound.arrived, order.departure.clone())
+        Reservation::new(
+            Arc::clone(&self.ledger),
+            Arc::clone(&self.telemetry),
+            opening,
+            purse,
+            inbound.arrived,
+            order.departure.clone(),
+        )
     }
 
     /// The budgets that a request falls under.

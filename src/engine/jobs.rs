@@ -87,7 +87,8 @@ impl Engine {
         let print = Fingerprint::of(&tenant, &request.ask).hex();
         let scope = inbound.idempotency_key.as_deref();
         let claim = scope.map(|key| Fingerprint::of_key(&tenant, inbound.repeat.route, key).hex());
-        let tier = request.terms.tier.as_deref().and_then(|name| snapshot.tiers.iter().find(|tier| &*tier.name == name));
+        let tier =
+            request.terms.tier.as_deref().and_then(|name| snapshot.tiers.iter().find(|tier| &*tier.name == name));
         let what = json!({
             "ask": asked::write(&inbound.ask),
             "key": scope,
@@ -198,7 +199,7 @@ impl Engine {
         if alone {
             self.requeue(Timestamp::MAX).await;
         }
-        tokio::join!(self.take_up(most), self.keep_hold(), self.send_webhooks());
+        tokio::join!(self.take_up(most), self.keep_hold(), self.send_webhooks(), self.clear_doubts());
     }
 
     async fn take_up(self: &Arc<Self>, most: usize) {
@@ -321,7 +322,7 @@ fn inbound(job: &Job) -> Option<Inbound> {
         key: None,
         request_id: job.id.clone(),
         idempotency_key: Some(key.into()),
-        repeat: Repeat { route, count: None },
+        repeat: Repeat { route, count: None, durable: true },
         share_never: what.get("share_never").and_then(serde_json::Value::as_bool) == Some(true),
         warnings: warnings.filter_map(|warning| warning.as_str().map(str::to_owned)).collect(),
         arrived: Instant::now(),

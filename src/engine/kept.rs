@@ -267,9 +267,7 @@ impl KeptRefusal {
             "idempotency_key_reused" => Refusal::IdempotencyKeyReused,
             "ledger_unavailable" => Refusal::LedgerUnavailable,
             "providers_failed" => Refusal::ProvidersFailed(attempts),
-            "quota_exhausted" => {
-                Refusal::QuotaExhausted { retry_after: Duration::from_millis(self.retry_after_ms) }
-            }
+            "quota_exhausted" => Refusal::QuotaExhausted { retry_after: Duration::from_millis(self.retry_after_ms) },
             _ => return None,
         })
     }

@@ -24,9 +24,12 @@ mod join;
 mod kept;
 mod learn;
 mod replay;
+mod resume;
 pub mod served;
 mod standing;
+pub mod studio;
 pub mod tasks;
+pub mod transit;
 mod webhooks;
 mod world;
 
@@ -48,17 +51,18 @@ use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
 use crate::domain::rule::Explore;
 use crate::policy::{Snapshot, Snapshots};
+use crate::state::doubts::Doubts;
 use crate::state::flights::Flights;
 use crate::state::flights::board::Board;
+use crate::state::jobs::Jobs;
 use crate::state::{AmbiguousSum, Images, Ledger, LedgerFault, Limits};
 use crate::telemetry::{Telemetry, clock};
-use crate::state::jobs::Jobs;
 use crate::transport::Transport;
 use crate::transport::webhook::Webhooks;
 
 use admit::{authenticate, normalise};
 use conclude::{blank_receipt, fill, joined};
-use execute::Run;
+use execute::{Draft, Run};
 use jobs::Desk;
 use join::{Departure, Way};
 use learn::Learner;
@@ -106,11 +110,13 @@ pub struct Engine {
     flights: Flights<Landed>,
     board: Option<Arc<dyn Board>>,
     desk: Desk,
+    doubts: Doubts,
     webhooks: Option<Webhooks>,
     name: String,
     tasks: Tasks,
     dice: Mutex<StdRng>,
     keep_prompts: bool,
+    thumbs: studio::Thumbs,
 }
 
 /// A request on its way through the rooms that cost money.
@@ -122,6 +128,8 @@ struct Order {
     inbound: Inbound,
     claim: Option<Claim>,
     departure: Departure,
+    /// What an earlier purchase of it has bought and not delivered.
+    drafts: Vec<Draft>,
 }
 
 impl Order {
@@ -136,6 +144,7 @@ impl Engine {
         let world = World::new(Arc::clone(&parts.limits));
         let dice = parts.dice.map_or_else(|| StdRng::seed_from_u64(rand::random()), StdRng::seed_from_u64);
         let desk = Desk::new(Jobs::new(Arc::clone(&parts.ledger)));
+        let doubts = Doubts::new(Arc::clone(&parts.ledger));
         Self {
             snapshots: parts.snapshots,
             ledger: parts.ledger,
@@ -148,11 +157,13 @@ impl Engine {
             flights: Flights::default(),
             board: None,
             desk,
+            doubts,
             webhooks: None,
             name: uuid::Uuid::now_v7().simple().to_string(),
             tasks: Tasks::default(),
             dice: Mutex::new(dice),
             keep_prompts: parts.keep_prompts,
+            thumbs: studio::Thumbs::default(),
         }
     }
 
@@ -201,7 +212,7 @@ impl Engine {
     }
 
     /// The rooms that cost money.
-    async fn generate(&self, order: Order) -> Landed {
+    async fn generate(&self, mut order: Order) -> Landed {
         let bound = self.world.bind(&order.snapshot);
         let planning = Instant::now();
         let (planned, view) = match self.plan_when_possible(&order, &bound).await {
@@ -223,7 +234,8 @@ impl Engine {
             today: clock::today(),
             deadline: order.inbound.arrived + order.request.terms.deadline.value,
             provider_time: Duration::ZERO,
-            drafts: Vec::new(),
+            drafts: std::mem::take(&mut order.drafts),
+            durable: order.inbound.repeat.durable,
             moderated: None,
         };
         let made = run.through(&planned).await;

@@ -27,7 +27,8 @@ const LOOK: Duration = Duration::from_millis(250);
 impl Engine {
     /// Whether a webhook may go there; the refusal says what stands against it.
     pub(super) fn may_tell(&self, url: &str) -> Result<(), Refusal> {
-        let refuse = |detail: &str| Err(Refusal::InvalidRequest { pointer: "/webhook".to_owned(), detail: detail.to_owned() });
+        let refuse =
+            |detail: &str| Err(Refusal::InvalidRequest { pointer: "/webhook".to_owned(), detail: detail.to_owned() });
         match &self.webhooks {
             None => refuse("webhooks are off here: the operator sets `webhooks.secrets`; poll /jobs/{id} instead"),
             Some(webhooks) if !webhooks.allows(url) => refuse(

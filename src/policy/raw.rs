@@ -9,6 +9,7 @@
 mod at;
 mod budget;
 mod market;
+mod native;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use at::{At, Day, Level};
 pub(super) use budget::{Budget, OnExhausted, Period};
 pub(super) use market::{Format, Free, Latency, Limit, LimitUnit, Model, Per, Price, Provider, TokenRates, Upscale};
+pub(super) use native::{Proxy, Route};
 
 /// Tables by name, as `[model."stability/core"]`.
 pub(super) type Named<T> = BTreeMap<At<String>, T>;
@@ -33,6 +35,8 @@ pub(super) struct Policy {
     pub(super) defaults: Option<At<Defaults>>,
     /// When a provider or model is left alone after failures.
     pub(super) breaker: Option<Breaker>,
+    /// The native pass-through; off when left out.
+    pub(super) proxy: Option<At<Proxy>>,
     /// Callers' API keys; `tollgate key new NAME` prints a row. Without any, callers need none.
     #[serde(default)]
     pub(super) key: Vec<Key>,
@@ -167,6 +171,9 @@ pub(super) struct Key {
     /// SHA-256 of the key, in hexadecimal; never the key itself.
     #[schemars(required)]
     pub(super) sha256: Option<At<String>>,
+    /// Sees and judges the pictures of every key in the studio; without it, its own alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) reviewer: bool,
 }
 
 /// A name for a level of quality.

@@ -14,6 +14,7 @@ use crate::domain::breaker::Settings;
 use crate::domain::budget::Budget;
 use crate::domain::catalog::{Catalog, Model, ModelIx, Place, TaskIx};
 use crate::domain::money::Money;
+use crate::domain::native::Native;
 use crate::domain::plan::{Gate, ModelView, View};
 use crate::domain::quality::{Posterior, Prior};
 use crate::domain::request::{Ask, GenerationRequest, ModelChoice, Quality};
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub budgets: Vec<Arc<Budget>>,
     /// When a provider or model is left alone.
     pub breaker: Settings,
+    /// The pass-through: what it lets by, and for how much.
+    pub native: Native,
     /// What the operator should look at.
     pub warnings: Vec<Diagnostic>,
     classifier: Classifier,
@@ -64,6 +67,7 @@ pub(super) struct Parts {
     pub(super) keys: Vec<ApiKey>,
     pub(super) budgets: Vec<Arc<Budget>>,
     pub(super) breaker: Settings,
+    pub(super) native: Native,
 }
 
 /// A name for a level of quality.
@@ -164,6 +168,8 @@ pub struct ApiKey {
     pub name: Arc<str>,
     /// SHA-256 of the key.
     pub sha256: [u8; 32],
+    /// Whether it sees and judges every key's pictures in the studio.
+    pub reviewer: bool,
     /// Where the policy says so.
     pub place: Place,
 }
@@ -179,7 +185,8 @@ pub struct Unresolved {
 
 impl Snapshot {
     pub(super) fn new(parts: Parts, warnings: Vec<Diagnostic>) -> Self {
-        let Parts { digest, meaning, catalog, endpoints, tiers, defaults, rules, keys, budgets, breaker } = parts;
+        let Parts { digest, meaning, catalog, endpoints, tiers, defaults, rules, keys, budgets, breaker, native } =
+            parts;
         let classifier = Classifier::new(&catalog.tasks, catalog.default_task);
         Self {
             digest,
@@ -192,6 +199,7 @@ impl Snapshot {
             keys,
             budgets,
             breaker,
+            native,
             warnings,
             classifier,
         }

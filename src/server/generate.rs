@@ -166,7 +166,7 @@ impl Call<'_> {
             key: headers::bearer(self.headers),
             request_id: Arc::clone(&self.arrival.request_id),
             idempotency_key: headers::idempotency_key(self.headers)?,
-            repeat: Repeat { route, count: headers::retry_count(self.headers) },
+            repeat: Repeat { route, count: headers::retry_count(self.headers), durable: false },
             share_never: headers::share_never(self.headers)?,
             warnings,
             arrived: self.arrival.arrived,
@@ -193,7 +193,8 @@ impl Call<'_> {
 }
 
 fn needs_a_job() -> Refusal {
-    let detail = "`webhook` needs asynchronous work, and this request waits for its answer: send `Prefer: respond-async`";
+    let detail =
+        "`webhook` needs asynchronous work, and this request waits for its answer: send `Prefer: respond-async`";
     Refusal::InvalidRequest { pointer: "/webhook".to_owned(), detail: detail.to_owned() }
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::header::{self, HeaderMap, HeaderValue};
 use http::Response;
+use http::header::{self, HeaderMap, HeaderValue};
 
 use super::door::Ended;
 use super::payload::Payload;
@@ -52,7 +52,8 @@ pub(super) async fn events(engine: &Arc<Engine>, id: &str, headers: &HeaderMap) 
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok()).unwrap_or(0);
     // A job that is not there is told as such, and not as an empty stream.
     let first = engine.job_after(&tenant, id, JobState::Cancelled, Duration::ZERO).await?;
-    let listener = Listener { engine: Arc::clone(engine), tenant, id: id.to_owned(), seen, known: None, next: Some(first) };
+    let listener =
+        Listener { engine: Arc::clone(engine), tenant, id: id.to_owned(), seen, known: None, next: Some(first) };
     let pieces = stream::unfold(listener, |mut listener| async move {
         let piece = listener.next_piece().await?;
         Some((Ok(piece), listener))

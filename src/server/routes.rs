@@ -13,7 +13,7 @@ use super::door::{Arrival, Ended};
 use super::intake::Intake;
 use super::payload::Payload;
 use super::problem::Problem;
-use super::{Bounds, admin, generate, images, jobs};
+use super::{Bounds, admin, generate, images, jobs, studio};
 use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
 use crate::telemetry::Telemetry;
@@ -39,6 +39,7 @@ GET  /jobs/{id}?wait=30         work that was asked for with `Prefer: respond-as
 GET  /jobs/{id}/events          its states as they come
 POST /v1/images/generations     OpenAI's shape; set base_url to this address plus /v1
 GET  /v1/models                 what can be bought
+GET  /studio                    for people: judge pictures, see what they cost and why
 
 On the admin address: GET /metrics /healthz /readyz /policy /providers, POST /-/reload
 ";
@@ -63,6 +64,7 @@ pub(super) enum Route {
     Providers,
     Ready,
     Reload,
+    Studio(studio::Room),
 }
 
 impl Route {
@@ -85,6 +87,7 @@ impl Route {
             Self::Providers => "providers",
             Self::Ready => "readyz",
             Self::Reload => "reload",
+            Self::Studio(_) => "studio",
         }
     }
 }
@@ -100,6 +103,7 @@ fn api(path: &[&str]) -> Option<(Route, &'static str)> {
         ["plan"] => (Route::Plan, POST),
         ["generations", id, "feedback"] => (Route::Feedback((*id).to_owned()), POST),
         ["images", file] => (Route::Image((*file).to_owned()), GET),
+        ["studio", place @ ..] => (Route::Studio(studio::find(place)?), GET),
         ["jobs", id] => (Route::Job((*id).to_owned(), None), JOB),
         ["jobs", id, "events"] => (Route::JobEvents((*id).to_owned()), "GET"),
         ["v1", "images", "generations"] => (Route::OpenaiGenerate, POST),
@@ -146,8 +150,16 @@ fn find(plane: Plane, method: &Method, path: &str) -> Result<Route, Problem> {
 }
 
 fn lost(plane: Plane, path: &str, elsewhere: bool) -> String {
-    const API: [&str; 7] =
-        ["/generate", "/plan", "/generations/{id}/feedback", "/images/{sha256}.{ext}", "/jobs/{id}", "/v1/images/generations", "/v1/models"];
+    const API: [&str; 8] = [
+        "/generate",
+        "/plan",
+        "/generations/{id}/feedback",
+        "/images/{sha256}.{ext}",
+        "/jobs/{id}",
+        "/v1/images/generations",
+        "/v1/models",
+        "/studio",
+    ];
     const ADMIN: [&str; 6] = ["/metrics", "/healthz", "/readyz", "/policy", "/providers", "/-/reload"];
     if elsewhere {
         let other = if plane == Plane::Api { "admin" } else { "API" };
@@ -223,6 +235,7 @@ impl Routes {
             Route::Providers => Ok(admin::providers(engine)),
             Route::Ready => Ok(admin::ready(engine)),
             Route::Reload => Ok(admin::reload(engine).await),
+            Route::Studio(room) => studio::answer(engine, room, arrival, headers).await,
         }
     }
 }

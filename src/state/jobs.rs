@@ -64,7 +64,8 @@ const DUE: &str = "SELECT id, url, body, created_us, tries FROM webhook WHERE st
      ORDER BY next_us LIMIT 32";
 
 /// Also the claim on a delivery: whoever moves it on sends it.
-const POSTPONE: &str = "UPDATE webhook SET next_us = ?3, tries = tries + 1 WHERE id = ?1 AND tries = ?2 AND state = 'waiting'";
+const POSTPONE: &str =
+    "UPDATE webhook SET next_us = ?3, tries = tries + 1 WHERE id = ?1 AND tries = ?2 AND state = 'waiting'";
 
 const CONCLUDE: &str = "UPDATE webhook SET state = ?2 WHERE id = ?1";
 
@@ -280,11 +281,7 @@ impl Jobs {
     }
 
     /// Messages whose time has come, each held by this caller until `next` of its tries.
-    pub async fn due(
-        &self,
-        now: Timestamp,
-        next: impl Fn(i64) -> Timestamp,
-    ) -> Result<Vec<Message>, LedgerFault> {
+    pub async fn due(&self, now: Timestamp, next: impl Fn(i64) -> Timestamp) -> Result<Vec<Message>, LedgerFault> {
         let mut due = Vec::new();
         for row in self.0.rows(DUE, vec![micros(now).into()]).await? {
             let message = Message {
@@ -294,8 +291,7 @@ impl Jobs {
                 created: instant(row.int(3)?),
                 tries: row.int(4)?,
             };
-            let postponed =
-                [message.id.as_str().into(), message.tries.into(), micros(next(message.tries)).into()];
+            let postponed = [message.id.as_str().into(), message.tries.into(), micros(next(message.tries)).into()];
             if self.changed(POSTPONE, postponed).await? == 1 {
                 due.push(message);
             }

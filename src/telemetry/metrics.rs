@@ -302,9 +302,11 @@ impl Metric {
                 "Requests that may be repeats: new, joined, replayed, or mismatch (another body under the key).",
             ),
             Self::Jobs => gauge("tollgate_jobs", &["state"], "Jobs that have not ended, by state."),
-            Self::Webhooks => {
-                count("tollgate_webhooks_total", &["result"], "Webhook deliveries: delivered, retried, gave_up or blocked.")
-            }
+            Self::Webhooks => count(
+                "tollgate_webhooks_total",
+                &["result"],
+                "Webhook deliveries: delivered, retried, gave_up or blocked.",
+            ),
             Self::PolicyInfo => gauge("tollgate_policy_info", &["hash"], "1 for the policy in force, by its digest."),
             Self::PolicyReloads => {
                 count("tollgate_policy_reloads_total", &["result"], "Reloads of the policy: ok or failed.")

@@ -195,9 +195,16 @@ mod tests {
     async fn private_addresses_are_not_called() {
         let signers = secrets("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let webhooks = Webhooks::new(signers, vec!["http://127.0.0.1:9".to_owned()]).unwrap();
-        for url in ["http://127.0.0.1/", "http://[::1]/", "http://169.254.169.254/x", "http://2130706433/", "ftp://a.b/",
-            "http://127.0.0.1:22/", "http://user@example.com/", "http://localhost/"]
-        {
+        for url in [
+            "http://127.0.0.1/",
+            "http://[::1]/",
+            "http://169.254.169.254/x",
+            "http://2130706433/",
+            "ftp://a.b/",
+            "http://127.0.0.1:22/",
+            "http://user@example.com/",
+            "http://localhost/",
+        ] {
             let delivery = Delivery { url, id: "a", timestamp: 1, body: "{}" };
             assert_eq!(webhooks.send(&delivery).await, Delivered::Barred, "{url}");
         }

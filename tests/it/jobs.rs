@@ -53,8 +53,10 @@ async fn who_prefers_to_wait_a_while_gets_the_answer_or_the_job() {
     let house = House::working().await;
     let answer = post(&house, &[("prefer", "wait=30")], &body(SWORD)).await;
     assert_eq!((answer.status, answer.json()["served"].clone()), (200, json!("fresh")), "{}", answer.text());
-    house.faults(&json!([{"provider": "stability", "stall_ms": 3_000, "at": "headers"},
-        {"provider": "google", "stall_ms": 3_000, "at": "headers"}])).await;
+    house
+        .faults(&json!([{"provider": "stability", "stall_ms": 3_000, "at": "headers"},
+        {"provider": "google", "stall_ms": 3_000, "at": "headers"}]))
+        .await;
     let later = post(&house, &[("prefer", "wait=1")], &body("a quiet harbour")).await;
     assert_eq!(later.status, 202, "{}", later.text());
     let refused = post(&house, &[("prefer", "wait=30")], &body("nsfw scene")).await;
@@ -181,7 +183,9 @@ async fn an_end_is_told_signed_and_told_again_until_it_arrives() {
     assert_eq!(header("webhook-signature"), signers.sign(&header("webhook-id"), timestamp, &told));
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!((&told["type"], &told["data"]["id"]), (&json!("job.succeeded"), &accepted.json()["id"]));
-    assert!(told["data"]["images"][0]["url"].as_str().unwrap().starts_with("/images/") && told.to_string().len() < 20_000);
+    assert!(
+        told["data"]["images"][0]["url"].as_str().unwrap().starts_with("/images/") && told.to_string().len() < 20_000
+    );
     house.until("tollgate_webhooks_total{result=\"delivered\"}", Some(1.0)).await;
     for (url, headers) in [("http://169.254.169.254/", vec![ASYNC]), (origin.as_str(), vec![])] {
         ask["webhook"] = json!({ "url": url });
@@ -192,7 +196,8 @@ async fn an_end_is_told_signed_and_told_again_until_it_arrives() {
 
 /// Answers one webhook, and gives its head and body.
 async fn hook(sink: &TcpListener, status: &str) -> (String, String) {
-    let (mut tcp, _): (TcpStream, _) = tokio::time::timeout(Duration::from_secs(30), sink.accept()).await.unwrap().unwrap();
+    let (mut tcp, _): (TcpStream, _) =
+        tokio::time::timeout(Duration::from_secs(30), sink.accept()).await.unwrap().unwrap();
     let mut bytes = Vec::new();
     loop {
         let mut piece = [0; 4096];
@@ -200,7 +205,8 @@ async fn hook(sink: &TcpListener, status: &str) -> (String, String) {
         bytes.extend_from_slice(&piece[..read]);
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            let length =
+                head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
             if body.len() >= length.unwrap_or(0) {
                 tcp.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes()).await.unwrap();
                 return (head.to_owned(), body.to_owned());
@@ -226,7 +232,10 @@ async fn an_answer_that_takes_long_begins_before_it_is_there() {
     assert_eq!(answer.json()["status"], "succeeded");
     let mut tcp = TcpStream::connect(house.api).await.unwrap();
     let refused = body("nsfw scene").to_string();
-    let head = format!("POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", refused.len());
+    let head = format!(
+        "POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        refused.len()
+    );
     tcp.write_all((head + &refused).as_bytes()).await.unwrap();
     let mut all = Vec::new();
     // A reset is an end as well.

@@ -16,6 +16,7 @@ mod bodies;
 mod feedback;
 mod harness;
 mod jobs;
+mod native;
 mod openai;
 mod raw;
 mod sockets;

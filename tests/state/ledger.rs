@@ -287,6 +287,10 @@ async fn money_is_conserved(place: &dyn Place, deeds: Vec<Deed>) {
     assert_eq!(doubt, sums.ambiguous + sums.held);
 }
 
+async fn a_later_verdict_of_a_rater_replaces_the_earlier(place: &dyn Place) {
+    crate::verdicts::a_later_verdict_of_a_rater_replaces_the_earlier(&*place.open()).await;
+}
+
 macro_rules! suite {
     ($implementation:ident: $place:expr => $($case:ident)*) => {
         mod $implementation {
@@ -323,6 +327,7 @@ macro_rules! implementations {
             spend_adds_up_by_every_grouping
             a_thousand_openers_are_all_durable
             what_never_closed_is_in_doubt_after_reopening
+            a_later_verdict_of_a_rater_replaces_the_earlier
         );)*
     };
 }

@@ -58,7 +58,8 @@ fn spoken(age: std::time::Duration) -> String {
 
 fn table(calls: &[DoubtfulCall], sum: Money) -> Sheet {
     let (word, number) = (|name| (name, Align::Left), |name| (name, Align::Right));
-    let columns = [word("id"), number("seq"), word("model"), word("key"), word("outcome"), number("age"), number("held")];
+    let columns =
+        [word("id"), number("seq"), word("model"), word("key"), word("outcome"), number("age"), number("held")];
     let mut sheet = Sheet::new(&columns);
     for call in calls {
         let cells = [&*call.generation, &call.seq.to_string(), &call.model, &call.key, &call.outcome];
@@ -96,7 +97,8 @@ pub(super) async fn reconcile(args: &ReconcileArgs, console: Console) -> Result<
             "unmatched_lines": strangers, "dry_run": args.dry_run}))?;
     } else {
         let word = if args.dry_run { "would be settled" } else { "settled" };
-        console.data(format_args!("{changed} calls {word}: ${charged} charged, {freed} freed; {left} still in doubt"))?;
+        console
+            .data(format_args!("{changed} calls {word}: ${charged} charged, {freed} freed; {left} still in doubt"))?;
         for line in &strangers {
             console.warn(format_args!("line {line} fits no call in doubt"));
         }
@@ -130,7 +132,8 @@ const NAMES: [(&str, &[&str]); 7] = [
 fn rows(text: &str) -> Result<Vec<Row>, String> {
     let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let (_, head) = lines.next().ok_or("it is empty")?;
-    let columns: Vec<Option<&str>> = cells(head.trim_start_matches('\u{feff}')).iter().map(|cell| known(cell)).collect();
+    let columns: Vec<Option<&str>> =
+        cells(head.trim_start_matches('\u{feff}')).iter().map(|cell| known(cell)).collect();
     let has = |name: &str| columns.contains(&Some(name));
     if !(has("usd") || has("micros")) || !(has("id") || has("provider")) {
         return Err("it has no column `usd`, or neither `id` nor `provider`".to_owned());
@@ -214,7 +217,8 @@ fn matched(rows: &[Row], calls: &[DoubtfulCall], source: &str) -> (Vec<Settlemen
 fn fits(row: &Row, call: &DoubtfulCall) -> bool {
     let is = |cell: &Option<String>, text: &str| cell.as_deref().is_none_or(|cell| cell == text);
     // Models are named with their provider here and without it on an invoice.
-    let model = row.model.as_deref().is_none_or(|model| *call.model == *model || call.model.ends_with(&format!("/{model}")));
+    let model =
+        row.model.as_deref().is_none_or(|model| *call.model == *model || call.model.ends_with(&format!("/{model}")));
     let named = is(&row.id, &call.generation) && row.seq.is_none_or(|seq| seq == call.seq);
     let in_time = row.at.is_none_or(|at| at >= call.created);
     // More than was held for it is another call, unless the row names it.
@@ -255,7 +259,8 @@ mod tests {
 
     #[test]
     fn a_row_without_a_name_settles_the_oldest_that_fits() {
-        let text = "Provider,Model,Amount\r\na,x,0.00005\r\na,x,0.00003\r\na,x,0.00003\r\nb,x,0.00001\r\na,y,0.00009\r\n";
+        let text =
+            "Provider,Model,Amount\r\na,x,0.00005\r\na,x,0.00003\r\na,x,0.00003\r\nb,x,0.00001\r\na,y,0.00009\r\n";
         let (settled, strangers) = settled(text);
         let ids: Vec<_> = settled.iter().map(|(id, seq, _)| (id.as_str(), *seq)).collect();
         assert_eq!((ids, strangers), (vec![("gen_1", 0), ("gen_2", 1)], vec![4, 5, 6]));
@@ -263,7 +268,9 @@ mod tests {
 
     #[test]
     fn what_is_no_invoice_is_refused() {
-        for text in ["", "id,seq\ngen_1,0\n", "usd\n1\n", "id,usd\ngen_1,much\n", "id,usd\ngen_1,-1\n", "id,seq,usd\na,b,1\n"] {
+        for text in
+            ["", "id,seq\ngen_1,0\n", "usd\n1\n", "id,usd\ngen_1,much\n", "id,usd\ngen_1,-1\n", "id,seq,usd\na,b,1\n"]
+        {
             assert!(rows(text).is_err(), "{text}");
         }
     }

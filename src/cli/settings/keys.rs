@@ -96,11 +96,13 @@ fn fill(settings: &mut Settings, entry: &Entry, kind: &Kind) -> Result<(), Mista
         }
         Kind::List(field) => {
             let list = text(entry).ok_or_else(|| misfit(entry, "a list parted by commas"))?;
-            *field(settings) = list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect();
+            *field(settings) =
+                list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect();
         }
         Kind::Signers(field) => {
             let read = text(entry).and_then(Secret::new).map(|secrets| Signers::read(&secrets));
-            let wanted = "secrets such as whsec_… (24 to 64 random bytes in base64), the newest first, parted by spaces";
+            let wanted =
+                "secrets such as whsec_… (24 to 64 random bytes in base64), the newest first, parted by spaces";
             *field(settings) = Some(read.and_then(Result::ok).ok_or_else(|| misfit(entry, wanted))?);
         }
         Kind::Path(field) => {

@@ -125,7 +125,9 @@ pub async fn meet(board: &Arc<dyn Board>, ask: &Ask, deadline: Instant) -> Met {
         let seen = match following {
             None => match board.begin(ask).await {
                 Err(_) => return Met::Alone,
-                Ok(Begun::Lead { fence, took_over }) => return Met::Lead(Lease::new(board, &ask.key, fence, took_over)),
+                Ok(Begun::Lead { fence, took_over }) => {
+                    return Met::Lead(Lease::new(board, &ask.key, fence, took_over));
+                }
                 Ok(Begun::Follow { fence, seen }) => {
                     following = Some(fence);
                     seen

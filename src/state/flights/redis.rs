@@ -131,7 +131,10 @@ impl Drop for RedisBoard {
 
 impl RedisBoard {
     /// A board on this Redis. Must be called within a runtime.
-    #[expect(clippy::disallowed_methods, reason = "one task listens; it is aborted with the board and has no work to end")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "one task listens; it is aborted with the board and has no work to end"
+    )]
     pub fn new(redis: &Redis) -> Self {
         let news = broadcast::Sender::new(1_024);
         let ear = tokio::spawn(hear(redis.client().clone(), news.clone()));
