@@ -1,5 +1,9 @@
 //! How long planning takes, all reasons included. Run: `cargo bench --bench plan`.
-#![expect(clippy::expect_used, clippy::disallowed_methods, reason = "a market that cannot be made up stops the bench, which measures real time")]
+#![expect(
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a market that cannot be made up stops the bench, which measures real time"
+)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;

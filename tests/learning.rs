@@ -95,8 +95,8 @@ fn old_verdicts_fade_and_half_a_verdict_counts_half() {
     let (mut short, mut long) = (estimator(flat(1), 20.0), estimator(flat(1), f64::INFINITY));
     for estimator in [&mut short, &mut long] {
         (0..40).for_each(|_| {
-        estimator.hear(heard(0, true));
-    });
+            estimator.hear(heard(0, true));
+        });
     }
     assert!((long.believe(0, 0, WHERE, &[]).verdicts - 40.0).abs() < 1e-9);
     let faded = short.believe(0, 0, WHERE, &[]).verdicts;

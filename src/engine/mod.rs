@@ -41,8 +41,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::{Instant, sleep};
 
-use crate::domain::decision::Situation;
 use crate::domain::catalog::Model;
+use crate::domain::decision::Situation;
 use crate::domain::image::Format;
 use crate::domain::ledger::Claim;
 use crate::domain::plan::explain::{Explained, explain};

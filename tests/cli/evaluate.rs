@@ -68,7 +68,11 @@ fn a_bad_table_says_where() {
         std::fs::write(folder.path().join("prices.csv"), PRICES).unwrap();
         std::fs::write(folder.path().join("ratings.csv"), ratings(9)).unwrap();
     };
-    wrong("ratings.csv", "prompt,group,cheap,dear\na fox,g,1,0\na cat,g,1,yes\n", "ratings.csv:3:11: `yes` is no rating");
+    wrong(
+        "ratings.csv",
+        "prompt,group,cheap,dear\na fox,g,1,0\na cat,g,1,yes\n",
+        "ratings.csv:3:11: `yes` is no rating",
+    );
     wrong("ratings.csv", "prompt,group,cheap,deer\na fox,g,1,0\n", "did you mean `deer`?");
     wrong("ratings.csv", "prompt,cheap,dear\na fox,1\n", "ratings.csv:2:1: 2 fields under 3 columns");
     wrong("ratings.csv", "prompt,cheap,dear\n", "a header and no rows");
@@ -98,7 +102,9 @@ fn human_ratings_are_served_cheaper_at_the_same_quality() {
         println!("{catalogue} {more:?}: {figures:?}");
         figures
     };
-    for (catalogue, least) in [("k2.csv", [0.62, 0.57, 0.715]), ("k3.csv", [0.43, 0.38, 0.705]), ("k4.csv", [0.70, 0.0, 0.0])] {
+    for (catalogue, least) in
+        [("k2.csv", [0.62, 0.57, 0.715]), ("k3.csv", [0.43, 0.38, 0.705]), ("k4.csv", [0.70, 0.0, 0.0])]
+    {
         let figures = evaluate(catalogue, &["--seeds", "20"]);
         assert!(figures.iter().zip(least).all(|(figure, least)| *figure >= least), "{catalogue}: {figures:?}");
     }
