@@ -8,7 +8,6 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Engine;
-use super::admit::authenticate;
 use crate::domain::refusal::Refusal;
 use crate::state::LedgerFault;
 use crate::state::verdicts::{self, Judgement, Verdict};
@@ -51,9 +50,10 @@ impl Engine {
     /// Takes a verdict on an image of a generation of this caller; durable on return, and already believed here.
     pub async fn feedback(&self, key: Option<&str>, id: &str, feedback: Feedback) -> Result<Taken, Refusal> {
         let snapshot = self.snapshot();
-        let tenant = authenticate(&snapshot, key)?;
+        let viewer = self.viewer(key)?;
+        let tenant = Arc::clone(&viewer.name);
         let record = self.ledger.show(id).await.map_err(unavailable)?;
-        let record = record.filter(|record| record.opening.key == tenant);
+        let record = record.filter(|record| viewer.sees(&record.opening.key));
         let Some(record) = record else {
             return Err(Refusal::NotFound(format!("there is no generation {id}")));
         };
