@@ -14,6 +14,7 @@ mod admin;
 mod answers;
 mod bodies;
 mod checks;
+mod feedback;
 mod harness;
 mod jobs;
 mod native;
