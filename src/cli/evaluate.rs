@@ -75,11 +75,7 @@ fn evaluate(args: &EvaluateArgs) -> Result<Found, Failure> {
 }
 
 /// Each prompt is judged by an estimator that has seen no prompt of its fold.
-fn cross_validated(
-    test: &Ratings,
-    market: &Market,
-    fresh: &Estimator,
-) -> Result<Vec<sweep::Point>, Failure> {
+fn cross_validated(test: &Ratings, market: &Market, fresh: &Estimator) -> Result<Vec<sweep::Point>, Failure> {
     let others = |fold| test.rows.iter().filter(move |row| row.fold(FOLDS) != fold);
     let learned: Vec<_> = (0..FOLDS).map(|fold| sweep::learn(fresh.clone(), others(fold))).collect();
     let of = |row: &ratings::Row| {

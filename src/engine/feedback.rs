@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Engine;
 use crate::domain::refusal::Refusal;
-use crate::state::verdicts::{self, Judgement, Verdict};
 use crate::state::LedgerFault;
+use crate::state::verdicts::{self, Judgement, Verdict};
 use crate::telemetry::clock;
 
 /// How far back a start reads: older verdicts have faded.

@@ -114,7 +114,14 @@ impl Learner {
     }
 
     /// An image was shown; its verdict is out.
-    pub(crate) fn shown(&self, id: Arc<str>, snapshot: &Snapshot, request: &GenerationRequest, model: &str, now: Timestamp) {
+    pub(crate) fn shown(
+        &self,
+        id: Arc<str>,
+        snapshot: &Snapshot,
+        request: &GenerationRequest,
+        model: &str,
+        now: Timestamp,
+    ) {
         let Kind { task, category, .. } = Kind::of(request);
         if let Some((ix, _)) = snapshot.catalog.find_model(model) {
             self.written().pending.shown(id, ix.0, task.0, category, now);
@@ -212,7 +219,8 @@ fn hear(estimator: &mut Estimator, catalog: &Catalog, judgement: &Judgement) {
     else {
         return;
     };
-    let decision: Value = judgement.decision.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let decision: Value =
+        judgement.decision.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let word = |name: &str| decision.get(name).and_then(Value::as_str);
     let same_edition = decision.get("edition").and_then(Value::as_u64) == Some(u64::from(EDITION));
     let signs = decision.get("signs").and_then(Value::as_array).filter(|_| same_edition);
@@ -237,10 +245,16 @@ impl Kind {
 
 /// What the learner must know of a decision later, and what judging the policy by its log needs: how likely the choice
 /// was.
-pub(crate) fn decision(catalog: &Catalog, request: &GenerationRequest, planned: &Planned, dice: &mut dyn Rng) -> Map<String, Value> {
+pub(crate) fn decision(
+    catalog: &Catalog,
+    request: &GenerationRequest,
+    planned: &Planned,
+    dice: &mut dyn Rng,
+) -> Map<String, Value> {
     let Kind { category, reading, .. } = Kind::of(request);
     let chosen = planned.best().and_then(|best| catalog.model(best.model));
-    let sampled = request.terms.explore == Explore::Sampled && planned.best().is_some_and(|best| best.accept.lift != 0.0);
+    let sampled =
+        request.terms.explore == Explore::Sampled && planned.best().is_some_and(|best| best.accept.lift != 0.0);
     let note = json!({
         "model": chosen.map(|model| &*model.id),
         "version": chosen.map(|model| &*model.remote),

@@ -13,6 +13,7 @@
 
 mod admit;
 mod asked;
+mod budgets;
 mod buy;
 mod conclude;
 mod execute;
@@ -41,8 +42,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::{Instant, sleep};
 
-use crate::domain::decision::Situation;
 use crate::domain::catalog::Model;
+use crate::domain::decision::Situation;
 use crate::domain::image::Format;
 use crate::domain::ledger::Claim;
 use crate::domain::plan::explain::{Explained, explain};
@@ -69,6 +70,7 @@ use learn::Learner;
 use tasks::Tasks;
 use world::World;
 
+pub use budgets::BudgetStanding;
 pub use feedback::{Feedback, Taken};
 pub use jobs::JobReport;
 pub use served::{Expected, How, Inbound, Repeat, Served, ServedImage, Timings};
@@ -116,6 +118,8 @@ pub struct Engine {
     tasks: Tasks,
     dice: Mutex<StdRng>,
     keep_prompts: bool,
+    /// The policy whose budgets the ledger has counted.
+    counted: tokio::sync::Mutex<Option<Arc<str>>>,
     thumbs: studio::Thumbs,
 }
 
@@ -163,6 +167,7 @@ impl Engine {
             tasks: Tasks::default(),
             dice: Mutex::new(dice),
             keep_prompts: parts.keep_prompts,
+            counted: tokio::sync::Mutex::default(),
             thumbs: studio::Thumbs::default(),
         }
     }
@@ -215,7 +220,8 @@ impl Engine {
     async fn generate(&self, mut order: Order) -> Landed {
         let bound = self.world.bind(&order.snapshot);
         let planning = Instant::now();
-        let (planned, view) = match self.plan_when_possible(&order, &bound).await {
+        let ready = self.in_force(&order.snapshot).await;
+        let (planned, view) = match ready.and(self.plan_when_possible(&order, &bound).await) {
             Ok(found) => found,
             Err(refusal) => {
                 let receipt = blank_receipt(&order.inbound, &order.snapshot);
@@ -238,7 +244,18 @@ impl Engine {
             durable: order.inbound.repeat.durable,
             moderated: None,
         };
-        let made = run.through(&planned).await;
+        let mut made = run.through(&planned).await;
+        let lesser;
+        if let Err(Refusal::BudgetExhausted(full)) = &made
+            && let Some(request) = budgets::downgraded(&order.request, &order.snapshot, full)
+        {
+            let full = full.clone();
+            lesser = request;
+            let (mut planned, _) = self.plan_now(&order.snapshot, &bound, &lesser);
+            planned.cheapest_first();
+            run.request = &lesser;
+            made = run.through(&planned).await.map(|made| made.declaring(budgets::declared(&full)));
+        }
         let provider_time = run.provider_time;
         self.conclude(order, hold, made, provider_time, planning).await
     }
@@ -281,12 +298,14 @@ impl Engine {
     }
 
     /// What `serve` would do, and why; buys nothing.
-    pub fn explain(&self, inbound: &Inbound) -> Result<Explained, Refusal> {
+    pub async fn explain(&self, inbound: &Inbound) -> Result<Explained, Refusal> {
         let snapshot = self.snapshots.current();
         let tenant = authenticate(&snapshot, inbound.key.as_deref())?;
         let request = normalise(&snapshot, &tenant, inbound)?;
         let bound = self.world.bind(&snapshot);
-        let (planned, view) = self.plan_now(&snapshot, &bound, &request);
+        let mut view = self.world.view(&bound, &snapshot, request.task, clock::now());
+        view.budgets = self.left(&budgets::purse(&snapshot, &tenant, &request, clock::now())).await;
+        let planned = plan(&request, &snapshot.catalog, &view, clock::today());
         Ok(explain(&planned, &request, &snapshot.catalog, &view))
     }
 

@@ -166,8 +166,8 @@ fn opening(snapshot: &Snapshot, passing: &Passing) -> Opening {
         expected_cost: Money::ZERO,
         expected_accept: 0.0,
         reserved: Money::ZERO,
-        claim: None,
         decision: None,
+        claim: None,
         attempts: Vec::new(),
         earmarks: Vec::new(),
     }

@@ -218,7 +218,7 @@ impl Snapshot {
             latency: model.latency,
             accept: Posterior::new(model.priors.get(usize::from(task.0)).copied().unwrap_or(NO_PRIOR), 0.0, 0.0),
         };
-        View { models: self.catalog.models.iter().map(model).collect() }
+        View { models: self.catalog.models.iter().map(model).collect(), ..View::default() }
     }
 
     /// The tier of that name.

@@ -107,7 +107,7 @@ impl Call<'_> {
         let (body, label) = self.body(intake).await?;
         let inbound = self.inbound(self.told(ask::parse(&body).map_err(Problem::from))?, label, "plan")?;
         let policy = Arc::clone(&self.engine.snapshot().digest);
-        let explained = self.engine.explain(&inbound)?;
+        let explained = self.engine.explain(&inbound).await?;
         Ok(json(plan::plan(&explained, &policy, &inbound.warnings)))
     }
 

@@ -232,7 +232,7 @@ impl Routes {
             Route::OpenaiModels => call.models(),
             Route::Plan => call.plan(intake).await,
             Route::Policy => Ok(admin::policy(engine)),
-            Route::Providers => Ok(admin::providers(engine)),
+            Route::Providers => Ok(admin::providers(engine).await),
             Route::Ready => Ok(admin::ready(engine)),
             Route::Reload => Ok(admin::reload(engine).await),
             Route::Studio(room) => studio::answer(engine, room, arrival, headers).await,

@@ -27,7 +27,8 @@ pub(super) const CLAIMED: &str = "SELECT 1 FROM generation WHERE claim = ?1";
 pub(super) const LEFT_HELD: &str = "UPDATE attempt SET state = 'ambiguous' WHERE generation = ?1 AND state = 'held'";
 
 pub(super) const SET_ASIDE: &str = "INSERT INTO budget_hold (generation, account, since_us, amount) \
-     VALUES (?1, ?2, ?3, ?4) ON CONFLICT (generation, account) DO UPDATE SET amount = excluded.amount";
+     VALUES (?1, ?2, ?3, ?4) ON CONFLICT (generation, account) DO UPDATE SET amount = \
+     CASE WHEN excluded.amount > budget_hold.amount THEN excluded.amount ELSE budget_hold.amount END";
 
 pub(super) const SET_ASIDE_BEFORE: &str = "SELECT amount FROM budget_hold WHERE generation = ?1 AND account = ?2";
 

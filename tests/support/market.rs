@@ -134,7 +134,7 @@ pub(crate) fn view(catalog: &Catalog) -> View {
         latency: model.latency,
         accept: Posterior::new(model.priors.first().copied().unwrap_or(Prior { mean: 0.5, weight: 2.0 }), 0.0, 0.0),
     });
-    View { models: models.collect() }
+    View { models: models.collect(), ..View::default() }
 }
 
 /// A request for a square of `side` with this floor.

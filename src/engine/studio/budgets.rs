@@ -17,7 +17,7 @@ use crate::telemetry::clock;
 
 /// A budget in its present period.
 #[derive(Clone, Debug)]
-pub struct BudgetStanding {
+pub struct BudgetOutlook {
     /// Its name, with the key when it counts each key by itself.
     pub name: String,
     /// `day`, `month` or `ever`.
@@ -34,7 +34,7 @@ pub struct BudgetStanding {
 
 impl Engine {
     /// The budgets that count what this viewer may see.
-    pub async fn budgets(&self, viewer: &Viewer) -> Result<Vec<BudgetStanding>, Refusal> {
+    pub async fn budgets_of(&self, viewer: &Viewer) -> Result<Vec<BudgetOutlook>, Refusal> {
         let (snapshot, now) = (self.snapshots.current(), clock::now());
         let counted: Vec<(&Budget, Arc<Account>)> = snapshot
             .budgets
@@ -63,7 +63,7 @@ fn payers(budget: &Budget, viewer: &Viewer, snapshot: &Snapshot) -> Vec<String> 
     }
 }
 
-fn standing(budget: &Budget, account: &Account, total: Total, now: Timestamp) -> BudgetStanding {
+fn standing(budget: &Budget, account: &Account, total: Total, now: Timestamp) -> BudgetOutlook {
     let each = budget.scope.key.as_deref() == Some(EACH);
     let key = account.scope.key.as_deref().filter(|_| each);
     let spent = total.exposure().micros() as f64;
@@ -74,7 +74,7 @@ fn standing(budget: &Budget, account: &Account, total: Total, now: Timestamp) ->
     let left = budget.cap.less(total.exposure()).micros() as f64;
     let exhausted = if pace > 0.0 { whole(left / pace).checked_add(now.as_microsecond()) } else { None };
     let within = exhausted.filter(|at| end.is_some_and(|end| *at < end));
-    BudgetStanding {
+    BudgetOutlook {
         name: key.map_or_else(|| budget.name.to_string(), |key| format!("{} ({key})", budget.name)),
         period: budget.period.name(),
         cap: budget.cap,

@@ -13,7 +13,7 @@ use super::query::Query;
 use crate::domain::money::Money;
 use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
-use crate::engine::studio::{BudgetStanding, Point, Viewer};
+use crate::engine::studio::{BudgetOutlook, Point, Viewer};
 use crate::state::Record;
 use crate::state::studio::gallery::{Generation, Shot, Stage, Verdict, Wanted, Window};
 use crate::state::studio::sums::Sum;
@@ -178,7 +178,7 @@ pub(super) async fn spend(
     let last = now.as_microsecond().div_euclid(slot) * slot;
     let since = Timestamp::from_microsecond((last + slot).saturating_sub(span)).unwrap_or(Timestamp::UNIX_EPOCH);
     let sums = engine.sums(viewer, since, slot).await?;
-    let budgets = engine.budgets(viewer).await?;
+    let budgets = engine.budgets_of(viewer).await?;
     let mut json = Json::default();
     json.object(|json| {
         json.key("since").raw(since.as_millisecond());
@@ -194,7 +194,7 @@ pub(super) async fn spend(
     Ok(json.finish())
 }
 
-fn budget(json: &mut Json, standing: &BudgetStanding) {
+fn budget(json: &mut Json, standing: &BudgetOutlook) {
     json.key("name").text(&standing.name);
     json.key("period").text(standing.period);
     json.key("cap").raw(standing.cap.micros());
