@@ -13,14 +13,17 @@
 
 mod admit;
 mod asked;
+mod budgets;
 mod buy;
 mod conclude;
 mod execute;
+mod feedback;
 mod finish;
 mod hold;
 mod jobs;
 mod join;
 mod kept;
+mod learn;
 mod replay;
 mod resume;
 pub mod served;
@@ -40,12 +43,14 @@ use rand::{RngExt, SeedableRng};
 use tokio::time::{Instant, sleep};
 
 use crate::domain::catalog::Model;
+use crate::domain::decision::Situation;
 use crate::domain::image::Format;
 use crate::domain::ledger::Claim;
 use crate::domain::plan::explain::{Explained, explain};
 use crate::domain::plan::{Candidate, Planned, Reason, View, plan};
 use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
+use crate::domain::rule::Explore;
 use crate::policy::{Snapshot, Snapshots};
 use crate::state::doubts::Doubts;
 use crate::state::flights::Flights;
@@ -61,9 +66,12 @@ use conclude::{blank_receipt, fill, joined};
 use execute::{Draft, Run};
 use jobs::Desk;
 use join::{Departure, Way};
+use learn::Learner;
 use tasks::Tasks;
 use world::World;
 
+pub use budgets::BudgetStanding;
+pub use feedback::{Feedback, Taken};
 pub use jobs::JobReport;
 pub use served::{Expected, How, Inbound, Repeat, Served, ServedImage, Timings};
 pub use standing::{Acceptance, ModelStanding, Standing};
@@ -100,6 +108,7 @@ pub struct Engine {
     transport: Arc<dyn Transport>,
     telemetry: Arc<Telemetry>,
     world: World,
+    learner: Learner,
     flights: Flights<Landed>,
     board: Option<Arc<dyn Board>>,
     desk: Desk,
@@ -109,6 +118,8 @@ pub struct Engine {
     tasks: Tasks,
     dice: Mutex<StdRng>,
     keep_prompts: bool,
+    /// The policy whose budgets the ledger has counted.
+    counted: tokio::sync::Mutex<Option<Arc<str>>>,
     thumbs: studio::Thumbs,
 }
 
@@ -146,6 +157,7 @@ impl Engine {
             transport: parts.transport,
             telemetry: parts.telemetry,
             world,
+            learner: Learner::new(),
             flights: Flights::default(),
             board: None,
             desk,
@@ -155,6 +167,7 @@ impl Engine {
             tasks: Tasks::default(),
             dice: Mutex::new(dice),
             keep_prompts: parts.keep_prompts,
+            counted: tokio::sync::Mutex::default(),
             thumbs: studio::Thumbs::default(),
         }
     }
@@ -207,15 +220,17 @@ impl Engine {
     async fn generate(&self, mut order: Order) -> Landed {
         let bound = self.world.bind(&order.snapshot);
         let planning = Instant::now();
-        let planned = match self.plan_when_possible(&order, &bound).await {
-            Ok(planned) => planned,
+        let ready = self.in_force(&order.snapshot).await;
+        let (planned, view) = match ready.and(self.plan_when_possible(&order, &bound).await) {
+            Ok(found) => found,
             Err(refusal) => {
                 let receipt = blank_receipt(&order.inbound, &order.snapshot);
                 return self.reported(Err(refusal), fill(receipt, &order), order.inbound.arrived);
             }
         };
         let planning = planning.elapsed();
-        let mut hold = self.admit(&order);
+        let decision = self.decision(&order, &planned, &view);
+        let mut hold = self.admit(&order, decision);
         let mut run = Run {
             engine: self,
             snapshot: &order.snapshot,
@@ -229,18 +244,29 @@ impl Engine {
             durable: order.inbound.repeat.durable,
             moderated: None,
         };
-        let made = run.through(&planned).await;
+        let mut made = run.through(&planned).await;
+        let lesser;
+        if let Err(Refusal::BudgetExhausted(full)) = &made
+            && let Some(request) = budgets::downgraded(&order.request, &order.snapshot, full)
+        {
+            let full = full.clone();
+            lesser = request;
+            let (mut planned, _) = self.plan_now(&order.snapshot, &bound, &lesser);
+            planned.cheapest_first();
+            run.request = &lesser;
+            made = run.through(&planned).await.map(|made| made.declaring(budgets::declared(&full)));
+        }
         let provider_time = run.provider_time;
         self.conclude(order, hold, made, provider_time, planning).await
     }
 
     /// Plans; waits for a limit when no plan fits but one would in time.
-    async fn plan_when_possible(&self, order: &Order, bound: &world::Bound) -> Result<Planned, Refusal> {
+    async fn plan_when_possible(&self, order: &Order, bound: &world::Bound) -> Result<(Planned, View), Refusal> {
         let deadline = order.deadline();
         loop {
             let (planned, view) = self.plan_now(&order.snapshot, bound, &order.request);
             if planned.best().is_some() {
-                return Ok(planned);
+                return Ok((planned, view));
             }
             let Some(wait) = planned.shortest_quota_wait() else {
                 return Err(no_plan(order, &planned, &view));
@@ -252,18 +278,34 @@ impl Engine {
         }
     }
 
+    /// How the plan came about, for the books.
+    fn decision(&self, order: &Order, planned: &Planned, view: &View) -> String {
+        let (snapshot, request) = (&order.snapshot, &order.request);
+        let guess = snapshot.guess(request.task);
+        let mut note = Situation::note(request, &snapshot.catalog, view, &guess, clock::today());
+        let mut dice = StdRng::seed_from_u64(self.dice().random());
+        note.extend(learn::decision(&snapshot.catalog, request, planned, &mut dice));
+        serde_json::Value::Object(note).to_string()
+    }
+
     fn plan_now(&self, snapshot: &Snapshot, bound: &world::Bound, request: &GenerationRequest) -> (Planned, View) {
-        let view = self.world.view(bound, snapshot, request.task, clock::now());
+        let mut view = self.world.view(bound, snapshot, request.task, clock::now());
+        let sampled = request.terms.explore == Explore::Sampled;
+        let mut dice = sampled.then(|| StdRng::seed_from_u64(self.dice().random()));
+        let dice = dice.as_mut().map(|dice| -> &mut dyn rand::Rng { dice });
+        self.learner.inform(&mut view, snapshot, request, dice);
         (plan(request, &snapshot.catalog, &view, clock::today()), view)
     }
 
     /// What `serve` would do, and why; buys nothing.
-    pub fn explain(&self, inbound: &Inbound) -> Result<Explained, Refusal> {
+    pub async fn explain(&self, inbound: &Inbound) -> Result<Explained, Refusal> {
         let snapshot = self.snapshots.current();
         let tenant = authenticate(&snapshot, inbound.key.as_deref())?;
         let request = normalise(&snapshot, &tenant, inbound)?;
         let bound = self.world.bind(&snapshot);
-        let (planned, view) = self.plan_now(&snapshot, &bound, &request);
+        let mut view = self.world.view(&bound, &snapshot, request.task, clock::now());
+        view.budgets = self.left(&budgets::purse(&snapshot, &tenant, &request, clock::now())).await;
+        let planned = plan(&request, &snapshot.catalog, &view, clock::today());
         Ok(explain(&planned, &request, &snapshot.catalog, &view))
     }
 
