@@ -74,9 +74,11 @@ impl House {
         let mut doorway = Doorway { inherited, kept: Listeners::default() };
         let api = doorway.bind("api", settings.server.listen, "API", "--listen").await?;
         let admin = doorway.bind("admin", settings.server.admin, "admin plane", "--admin").await?;
-        let native = match snapshot.native.on || settings.server.proxy_always {
-            true => Some(doorway.bind("proxy", settings.server.proxy, "pass-through", "--proxy").await?),
-            false => None,
+        let on = snapshot.native.on || settings.server.proxy_always;
+        let native = if on {
+            Some(doorway.bind("proxy", settings.server.proxy, "pass-through", "--proxy").await?)
+        } else {
+            None
         };
         if let Some(predecessor) = predecessor {
             await_books(predecessor, &settings).await?;
