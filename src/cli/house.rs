@@ -176,7 +176,10 @@ fn snapshots(settings: &Settings, telemetry: &Arc<Telemetry>) -> Result<Arc<Snap
     let name = |model: &Model| catalog.provider(model.provider).map(|provider| provider.name.clone());
     let models: Vec<_> = catalog.models.iter().filter_map(|model| Some((name(model)?, &*model.id))).collect();
     telemetry.expect(models.iter().map(|(provider, id)| (&**provider, *id)));
+    let tasks = catalog.tasks.iter().map(|task| &*task.name);
+    telemetry.expect_policy(snapshot.rules.iter().map(|rule| &*rule.id), tasks);
     telemetry.policy_in_force(&snapshot.digest);
+    telemetry.quota_mode("local");
     Ok(snapshots)
 }
 

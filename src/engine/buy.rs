@@ -198,6 +198,8 @@ impl Run<'_> {
             Err(fault) => (self.price(ix, model, unit).expected, Basis::PriceTable, Err(fault)),
         };
         self.hear(ix, model, pictures.as_ref().map(|_| latency));
+        let bytes = pictures.iter().flatten().map(|bought| bought.artifact.bytes.len() as u64).sum();
+        self.engine.telemetry.image_bytes_in(bytes);
         if let (Err(fault), Some(provider)) = (&pictures, self.snapshot.catalog.provider(model.provider))
             && fault.class == Class::Throttle
         {

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use jiff::civil::Date;
 use tokio::time::{Instant, sleep_until};
 
+use super::account::Times;
 use super::buy::{Bought, Unit};
 use super::finish::{self, Artifact};
 use super::hold::Reservation;
@@ -34,8 +35,8 @@ pub(super) struct Run<'a> {
     pub(super) hold: &'a mut Reservation,
     pub(super) today: Date,
     pub(super) deadline: Instant,
-    /// Time with at least one call under way.
-    pub(super) provider_time: Duration,
+    /// Where the time goes.
+    pub(super) times: Times,
     /// Drafts bought by an earlier plan that the next one may use.
     pub(super) drafts: Vec<Draft>,
     /// What a provider's moderation said.
@@ -121,10 +122,12 @@ impl Run<'_> {
             None => Ok(drafts),
             Some((upscaler, size)) => self.upscale(upscaler, size, drafts, has_next).await,
         };
+        let begun = Instant::now();
         let finished = match &enlarged {
             Ok(drafts) => self.finish(candidate, drafts, adjustments).await,
             Err(_) => Ok(Vec::new()),
         };
+        self.times.encode += begun.elapsed();
         images.extend(finished?);
         generated.and(enlarged.map(drop))
     }
@@ -258,7 +261,10 @@ impl Run<'_> {
         has_next: bool,
         bought: &mut Vec<Bought>,
     ) -> Result<Option<Fault>, Ended> {
-        let permits = self.leave(ix, model, provider, units, has_next).await?;
+        let asked = Instant::now();
+        let permits = self.leave(ix, model, provider, units, has_next).await;
+        self.times.quota += asked.elapsed();
+        let permits = permits?;
         let intents: Vec<_> = units.iter().map(|unit| self.intent(ix, model, provider, unit)).collect();
         let tickets = match self.hold.dispatch(&intents).await {
             Ok(tickets) => tickets,
@@ -270,7 +276,7 @@ impl Run<'_> {
         let begun = Instant::now();
         let calls = units.iter().map(|unit| self.call(ix, model, provider, unit));
         let outcomes = join_all(calls).await;
-        self.provider_time += begun.elapsed();
+        self.times.provider += begun.elapsed();
         drop(permits);
         let mut failed = Vec::new();
         let mut gravest: Option<Fault> = None;

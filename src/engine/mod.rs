@@ -11,6 +11,7 @@
 //! it refuses to know: HTTP, wires, sockets, databases. To add a concern of requests: a room, an `async fn` with
 //! named inputs and outputs, called from here.
 
+mod account;
 mod admit;
 mod buy;
 mod conclude;
@@ -46,6 +47,7 @@ use crate::state::{AmbiguousSum, Images, Ledger, LedgerFault, Limits};
 use crate::telemetry::{Receipt, Telemetry, clock};
 use crate::transport::Transport;
 
+use account::{Times, Weighed};
 use admit::{authenticate, normalise};
 use conclude::{blank_receipt, fill, joined};
 use execute::Run;
@@ -220,7 +222,8 @@ impl Engine {
                 return self.reported(Err(refusal), fill(receipt, &order), order.inbound.arrived);
             }
         };
-        let planning = planning.elapsed();
+        let times = Times { planning: planning.elapsed(), ..Times::default() };
+        let weighed = Weighed::of(&planned);
         let mut hold = self.admit(&order, &planned);
         let mut run = Run {
             engine: self,
@@ -230,13 +233,13 @@ impl Engine {
             hold: &mut hold,
             today: clock::today(),
             deadline: order.inbound.arrived + order.request.terms.deadline.value,
-            provider_time: Duration::ZERO,
+            times,
             drafts: Vec::new(),
             moderated: None,
         };
         let made = run.through(&planned).await;
-        let provider_time = run.provider_time;
-        self.conclude(order, hold, made, provider_time, planning).await
+        let times = run.times;
+        self.conclude(order, hold, made, times, &weighed).await
     }
 
     /// Plans; waits for a limit when no plan fits but one would in time.

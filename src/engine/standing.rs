@@ -8,9 +8,15 @@ use super::Engine;
 use super::world::{Bound, posterior};
 use crate::domain::breaker::State;
 use crate::domain::catalog::{Catalog, Latency, Model, ModelIx, TaskIx};
+use crate::domain::image::Size;
+use crate::domain::money::Money;
 use crate::domain::quality::Posterior;
+use crate::domain::quote::quote;
 use crate::state::Draw;
 use crate::telemetry::clock;
+
+/// The size by which prices are compared.
+const MEGAPIXEL: Size = Size::new(1024, 1024);
 
 /// A provider at this moment.
 #[derive(Clone, Debug)]
@@ -38,6 +44,8 @@ pub struct ModelStanding {
     pub breaker: &'static str,
     /// Measured, or the policy's guess.
     pub latency: Latency,
+    /// What one picture of a megapixel is expected to cost; `None` without a price.
+    pub price: Option<Money>,
     /// One for each task; empty for upscalers.
     pub accept: Vec<Acceptance>,
 }
@@ -90,6 +98,7 @@ fn model_standing(ix: ModelIx, model: &Model, catalog: &Catalog, bound: &Bound) 
         off: off.or(retired),
         breaker: word(bound.model_breaker(ix, clock::now())),
         latency: bound.latency(ix),
+        price: quote(model, MEGAPIXEL, 1, 0, bound.latency(ix), clock::today()).map(|quote| quote.expected),
         accept: (0u16..).zip(&catalog.tasks).filter(|_| generates).map(accept).collect(),
     }
 }

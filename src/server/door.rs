@@ -39,6 +39,8 @@ use crate::telemetry::{Exchange, InFlight, Telemetry, clock};
 pub(super) struct Door {
     routes: Arc<Routes>,
     slots: Arc<Semaphore>,
+    /// How many slots there are; `None` for a door that turns nobody away.
+    bound: Option<usize>,
 }
 
 /// A request as it arrived.
@@ -60,11 +62,26 @@ pub(super) struct Ended(pub(super) &'static str);
 
 impl Door {
     pub(super) fn new(routes: Routes, in_flight: usize) -> Self {
-        Self { routes: Arc::new(routes), slots: Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS))) }
+        let slots = Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)));
+        Self { routes: Arc::new(routes), slots, bound: (in_flight < Semaphore::MAX_PERMITS).then_some(in_flight) }
     }
 
     pub(super) fn telemetry(&self) -> &Arc<Telemetry> {
         self.routes.telemetry()
+    }
+
+    /// Tells how many of the slots are taken.
+    fn press(&self) {
+        if let Some(bound) = self.bound {
+            self.telemetry().pressure("requests", bound.saturating_sub(self.slots.available_permits()), bound);
+        }
+    }
+
+    /// Tells how many connections are open.
+    pub(super) fn crowded(&self, connections: usize, bound: usize) {
+        if self.bound.is_some() {
+            self.telemetry().pressure("connections", connections, bound);
+        }
     }
 
     /// The door as one connection sees it.
@@ -84,11 +101,11 @@ impl Door {
         let name = found.as_ref().map_or("unknown", Route::name);
         let mut account = Account::open(&self, name, request.method(), arrival.arrived, &pulse);
 
-        let (routes, inner) = (Arc::clone(&self.routes), arrival.clone());
+        let (routes, inner, slots) = (Arc::clone(&self.routes), arrival.clone(), Arc::clone(&self.slots));
         let layers = ServiceBuilder::new()
             .layer(CatchPanicLayer::custom(Panicked(arrival.clone())))
             .load_shed()
-            .layer(GlobalConcurrencyLimitLayer::with_semaphore(self.slots))
+            .layer(GlobalConcurrencyLimitLayer::with_semaphore(slots))
             .service_fn(move |request| {
                 answered(Arc::clone(&routes), found.clone(), inner.clone(), request, Arc::clone(&pulse))
             });
@@ -171,7 +188,7 @@ impl hyper::service::Service<Request<Incoming>> for OnConnection {
 
 /// The account of one exchange, closed when its answer is out or its client gone.
 struct Account {
-    telemetry: Arc<Telemetry>,
+    door: Door,
     pulse: Arc<Pulse>,
     route: &'static str,
     method: &'static str,
@@ -183,10 +200,10 @@ struct Account {
 
 impl Account {
     fn open(door: &Door, route: &'static str, method: &Method, arrived: Instant, pulse: &Arc<Pulse>) -> Self {
-        let telemetry = Arc::clone(door.telemetry());
+        door.press();
         Self {
-            _in_flight: telemetry.in_flight(route),
-            telemetry,
+            _in_flight: door.telemetry().in_flight(route),
+            door: door.clone(),
             pulse: Arc::clone(pulse),
             route,
             method: method_name(method),
@@ -201,7 +218,8 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         self.pulse.end();
-        self.telemetry.http(&Exchange {
+        self.door.press();
+        self.door.telemetry().http(&Exchange {
             route: self.route,
             method: self.method,
             status: self.status,

@@ -129,7 +129,11 @@ impl Transport for HttpTransport {
                 .map_err(|error| ours(&format!("the call cannot be written: {}", root_cause(&error))))?;
             let doubt = Doubt { transport: self, stage: call.stage, begun, provider: &endpoint.provider };
             let exchange = async {
+                let sent = Instant::now();
                 let response = route.client.execute(request).await.map_err(|error| doubt.unanswered(&error))?;
+                if let Some(telemetry) = &self.telemetry {
+                    telemetry.time_to_headers(&endpoint.provider, sent.elapsed());
+                }
                 receive(response, self.most, &doubt).await
             };
             timeout_at(deadline, exchange).await.unwrap_or_else(|_| Err(doubt.late()))

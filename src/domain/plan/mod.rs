@@ -10,6 +10,7 @@
 mod enumerate;
 pub mod explain;
 mod filter;
+mod reason;
 mod size;
 
 use std::time::Duration;
