@@ -15,8 +15,8 @@ pub(crate) use client::DataPolicyFlag;
 pub(crate) use client::{AskFlags, BatchArgs, ExplainArgs, FormatFlag, GatewayArgs, GenerateArgs};
 pub(crate) use gateway::{DemoArgs, PlaneFlags, SandboxArgs, ServeArgs, WorldFlags, address};
 pub(crate) use tools::{
-    CompletionsArgs, DoctorArgs, FmtArgs, KeyCommand, KeyNewArgs, LedgerCommand, PathsArgs, PolicyCommand, ShowArgs,
-    SpendArgs, SpendGroup,
+    CompletionsArgs, DashboardsArgs, DoctorArgs, FmtArgs, KeyCommand, KeyNewArgs, LedgerCommand, PathsArgs,
+    PolicyCommand, ShowArgs, SpendArgs, SpendGroup,
 };
 
 /// Examples first: most people read no further.
@@ -76,6 +76,7 @@ SIGTERM and Ctrl-C finish the requests under way and stop; SIGHUP reloads the po
 Examples:
   tollgate demo
   tollgate demo --speed 20                        providers answer twenty times as fast
+  tollgate demo --traffic --speed 20              and a day of traffic in four minutes, to look at
   tollgate demo --policy mine.toml                your own policy, bought from the simulators"
     )]
     Demo(DemoArgs),
@@ -150,6 +151,14 @@ Examples:
 Examples:
   tollgate key new design-team")]
     Key(KeyCommand),
+    /// Write the Grafana boards
+    #[command(
+        help_template = TEMPLATE,
+        after_help = "\
+Examples:
+  tollgate dashboards boards                      one JSON file a board; import them, or provision the folder"
+    )]
+    Dashboards(DashboardsArgs),
     /// Print shell completions
     #[command(
         help_template = TEMPLATE,

@@ -22,8 +22,9 @@ use crate::server::{Bounds, Plane, Server};
 use crate::state::images::StoredImages;
 use crate::state::limits::LocalLimits;
 use crate::state::sqlite::SqliteLedger;
-use crate::telemetry::{Telemetry, clock};
+use crate::telemetry::{Telemetry, clock, trace};
 use crate::transport::HttpTransport;
+use crate::transport::otlp::Collector;
 
 /// A running gateway. Its doors close and its purchases end with [`House::shutdown`].
 pub struct House {
@@ -83,6 +84,7 @@ impl House {
         let (stop, grace) = (watch::Sender::new(false), bounds.grace);
         let house = Self { engine, api, admin, tasks: Tasks::default(), stop, grace, notes };
         house.follow(snapshots);
+        house.record(&settings)?;
         Ok(house)
     }
 
@@ -116,6 +118,19 @@ impl House {
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         });
+    }
+
+    /// Sends traces to the collector, if one is named.
+    fn record(&self, settings: &Settings) -> Result<(), Failure> {
+        let Some(url) = &settings.traces.url else { return Ok(()) };
+        let telemetry = Arc::clone(self.engine.telemetry());
+        let (sink, finished) = trace::sink(settings.traces.percent);
+        telemetry.traced_to(sink);
+        let collector = Collector::at(url, telemetry).map_err(|why| {
+            Failure::usage(why.to_string()).help("name it in traces.url, such as http://127.0.0.1:4318")
+        })?;
+        self.tasks.spawn(collector.export(finished, self.stop.subscribe()));
+        Ok(())
     }
 
     /// Reads the policy again.

@@ -11,6 +11,7 @@ mod batch;
 mod client;
 mod completions;
 mod console;
+mod dashboards;
 mod demo;
 mod doctor;
 mod exit;
@@ -82,6 +83,7 @@ async fn dispatch(command: Command, console: Console) -> Result<Exit, Failure> {
         Command::Explain(args) => explain::run(args, console).await,
         Command::Policy(command) => policy::run(command, console),
         Command::Ledger(command) => ledger::run(command, console).await,
+        Command::Dashboards(args) => dashboards::run(&args, console),
         Command::Key(command) => key::run(&command, console),
         Command::Completions(args) => completions::run(&args),
         Command::Doctor(args) => doctor::run(args, console).await,

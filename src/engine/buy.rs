@@ -19,6 +19,7 @@ use crate::domain::money::Money;
 use crate::domain::quote::{Quote, quote, seconds};
 use crate::provider::{Adapter, Call, Op, Pending, Progress, RawImage, Step, Usage, adapter};
 use crate::state::{Draw, Permit};
+use crate::telemetry::trace;
 use crate::transport::Endpoint;
 
 /// What one call is to make.
@@ -135,7 +136,16 @@ impl Run<'_> {
     /// Sends one unit and stays with it until its pictures are here.
     pub(super) async fn call(&self, ix: ModelIx, model: &Model, provider: &Provider, unit: &Unit) -> Outcome {
         let begun = Instant::now();
-        let result = self.converse(ix, model, provider, unit).await;
+        let result = trace::call("image_generation", async {
+            trace::note("gen_ai.operation.name", || "image_generation");
+            trace::note("gen_ai.output.type", || "image");
+            trace::note("gen_ai.provider.name", || &*provider.name);
+            trace::note("gen_ai.request.model", || model.id.split_once('/').map_or(&*model.id, |(_, name)| name));
+            trace::note("gen_ai.request.choice.count", || i64::try_from(unit.indices.len()).unwrap_or(i64::MAX));
+            let result = self.converse(ix, model, provider, unit).await;
+            result.inspect_err(|fault| trace::failed(fault.class.name()))
+        })
+        .await;
         Outcome { result, took: begun.elapsed() }
     }
 

@@ -18,7 +18,7 @@ use crate::domain::money::Money;
 use crate::domain::plan::explain::steps;
 use crate::domain::refusal::Refusal;
 use crate::policy::Snapshot;
-use crate::telemetry::{Outcome, Receipt};
+use crate::telemetry::{Outcome, Receipt, trace};
 
 impl Engine {
     /// Closes the books and writes the receipt.
@@ -78,6 +78,9 @@ impl Engine {
                 }
             }
         }
+        trace::note("tollgate.outcome", || receipt.outcome.name());
+        trace::note("tollgate.model", || &*receipt.model);
+        trace::note("tollgate.cost_usd", || trace::Note::Text(receipt.cost.to_string()));
         self.telemetry.receipt(&receipt);
         answer
     }

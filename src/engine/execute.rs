@@ -24,7 +24,7 @@ use crate::domain::refusal::{Doubt, Refusal};
 use crate::domain::request::{Fit, GenerationRequest};
 use crate::domain::retry::{Decision, Situation, decide, signal};
 use crate::policy::Snapshot;
-use crate::telemetry::clock;
+use crate::telemetry::{clock, trace};
 
 /// One request's way through its plans.
 pub(super) struct Run<'a> {
@@ -124,7 +124,7 @@ impl Run<'_> {
         };
         let begun = Instant::now();
         let finished = match &enlarged {
-            Ok(drafts) => self.finish(candidate, drafts, adjustments).await,
+            Ok(drafts) => trace::room("finish", self.finish(candidate, drafts, adjustments)).await,
             Err(_) => Ok(Vec::new()),
         };
         self.times.encode += begun.elapsed();

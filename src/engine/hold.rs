@@ -14,7 +14,7 @@ use crate::domain::ledger::{Attempt, Basis, Closing, MoneyState, Opening, Sums};
 use crate::domain::money::Money;
 use crate::domain::refusal::Refusal;
 use crate::state::{Ledger, LedgerFault};
-use crate::telemetry::{Telemetry, clock};
+use crate::telemetry::{Telemetry, clock, trace};
 
 /// Money held for one generation.
 pub(crate) struct Reservation {
@@ -91,9 +91,9 @@ impl Reservation {
         let written = match self.opening.take() {
             Some(mut opening) => {
                 opening.attempts = new;
-                self.ledger.open(*opening).await
+                trace::room("hold", self.ledger.open(*opening)).await
             }
-            None => self.ledger.hold(self.id.clone(), new).await,
+            None => trace::room("hold", self.ledger.hold(self.id.clone(), new)).await,
         };
         self.note(begun);
         match written {
@@ -143,7 +143,7 @@ impl Reservation {
         if self.written {
             let closing = self.closing(end);
             let begun = Instant::now();
-            if let Err(fault) = self.ledger.close(closing).await {
+            if let Err(fault) = trace::room("settle", self.ledger.close(closing)).await {
                 self.telemetry.ledger_error(word(&fault));
                 tracing::error!(%fault, id = %self.id, "a generation could not be closed");
             }

@@ -44,7 +44,7 @@ use crate::domain::rule::Share;
 use crate::policy::{Snapshot, Snapshots};
 use crate::state::flights::{Flights, Joined, Landing, Lead};
 use crate::state::{AmbiguousSum, Images, Ledger, LedgerFault, Limits};
-use crate::telemetry::{Receipt, Telemetry, clock};
+use crate::telemetry::{Receipt, Telemetry, clock, trace};
 use crate::transport::Transport;
 
 use account::{Times, Weighed};
@@ -144,7 +144,7 @@ impl Engine {
             Way::Replay(served) => self.reported(Ok(*served), receipt, arrived),
             Way::Follow(flight) => {
                 self.telemetry.flight("local_follower");
-                let landed = flight.landed().await.unwrap_or(Err(Refusal::Internal));
+                let landed = trace::room("follow", flight.landed()).await.unwrap_or(Err(Refusal::Internal));
                 self.reported(landed.map(joined), receipt, arrived)
             }
             // The purchase writes its receipt itself: it ends even when this caller has gone.
@@ -184,7 +184,7 @@ impl Engine {
         };
         let lead = lead.unwrap_or_else(Lead::alone);
         if let Some(claim) = &claim {
-            match self.recall(claim).await {
+            match trace::room("recall", self.recall(claim)).await {
                 Ok(None) => {}
                 Ok(Some(served)) => {
                     lead.land(Ok(served.clone()));
@@ -204,18 +204,18 @@ impl Engine {
     fn launch(self: &Arc<Self>, lead: Lead<Landed>, order: Order) -> Purchase<Landed> {
         self.telemetry.flight("leader");
         let engine = Arc::clone(self);
-        self.tasks.begin(async move {
+        self.tasks.begin(trace::carried(async move {
             let landed = engine.generate(order).await;
             lead.land(landed.clone());
             landed
-        })
+        }))
     }
 
     /// The rooms that cost money.
     async fn generate(&self, order: Order) -> Landed {
         let bound = self.world.bind(&order.snapshot);
         let planning = Instant::now();
-        let planned = match self.plan_when_possible(&order, &bound).await {
+        let planned = match trace::room("plan", self.plan_when_possible(&order, &bound)).await {
             Ok(planned) => planned,
             Err(refusal) => {
                 let receipt = blank_receipt(&order.inbound, &order.snapshot);
@@ -237,7 +237,7 @@ impl Engine {
             drafts: Vec::new(),
             moderated: None,
         };
-        let made = run.through(&planned).await;
+        let made = trace::room("execute", run.through(&planned)).await;
         let times = run.times;
         self.conclude(order, hold, made, times, &weighed).await
     }

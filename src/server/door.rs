@@ -32,7 +32,7 @@ use super::socket::Pulse;
 use super::wire::answer::millis;
 use super::wire::headers;
 use crate::domain::refusal::Refusal;
-use crate::telemetry::{Exchange, InFlight, Telemetry, clock};
+use crate::telemetry::{Exchange, InFlight, Telemetry, clock, trace};
 
 /// A door, shared by its connections.
 #[derive(Clone)]
@@ -70,6 +70,12 @@ impl Door {
         self.routes.telemetry()
     }
 
+    /// The trace of a caller's request; probes and scrapes have none.
+    fn trace(&self, request: &Request<Incoming>) -> Option<trace::Root> {
+        let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+        self.bound.and_then(|_| self.telemetry().trace(traceparent))
+    }
+
     /// Tells how many of the slots are taken.
     fn press(&self) {
         if let Some(bound) = self.bound {
@@ -99,6 +105,7 @@ impl Door {
         };
         let found = self.routes.find(request.method(), request.uri().path());
         let name = found.as_ref().map_or("unknown", Route::name);
+        let trace = self.trace(&request);
         let mut account = Account::open(&self, name, request.method(), arrival.arrived, &pulse);
 
         let (routes, inner, slots) = (Arc::clone(&self.routes), arrival.clone(), Arc::clone(&self.slots));
@@ -110,7 +117,19 @@ impl Door {
                 answered(Arc::clone(&routes), found.clone(), inner.clone(), request, Arc::clone(&pulse))
             });
         // Of the layers, only the load shed fails.
-        let mut answer = layers.oneshot(request).await.map_or_else(
+        let traced = async {
+            trace::note("http.request.method", || method_name(request.method()));
+            trace::note("http.route", || name);
+            trace::note("tollgate.request_id", || &*arrival.request_id);
+            let answer = layers.oneshot(request).await;
+            let status = answer.as_ref().map_or(503, |answer| answer.status().as_u16());
+            trace::note("http.response.status_code", || i64::from(status));
+            if status >= 500 {
+                trace::failed("server_error");
+            }
+            answer
+        };
+        let mut answer = trace::exchange(trace, name, traced).await.map_or_else(
             |_| {
                 self.routes.telemetry().shed("overloaded");
                 refused(Refusal::Overloaded, &arrival).map(Either::Right)

@@ -60,6 +60,11 @@ impl Telemetry {
         self.counter(Metric::AuthFailures, &[reason]).add(1);
     }
 
+    /// Traces were sent to the collector, or lost.
+    pub fn traces(&self, sent: bool, count: usize) {
+        self.counter(Metric::Traces, &[if sent { "sent" } else { "lost" }]).add(count as u64);
+    }
+
     /// The address guard refused a connection: `provider`, `result_url` or `webhook`.
     pub fn outbound_blocked(&self, surface: &'static str) {
         self.counter(Metric::OutboundBlocked, &[surface]).add(1);

@@ -261,6 +261,8 @@ metrics! {
     ProcessCpu = counter Seconds "tollgate_process_cpu_seconds_total" [] "Seconds of processor time used.";
     ProcessMemory = gauge Bytes "tollgate_process_resident_bytes" [] "Bytes of memory that are resident.";
     ProcessFiles = gauge Count "tollgate_process_open_files" [] "File descriptors that are open.";
+    Traces = counter Count "tollgate_traces_total" [of("result", &["sent", "lost"])]
+        "Traces sent to the collector, and traces that it did not take.";
     RuntimeTasks = gauge Count "tollgate_runtime_tasks" [] "Tasks that are alive in the runtime.";
 }
 

@@ -14,10 +14,11 @@ pub mod metrics;
 mod process;
 pub mod receipt;
 mod series;
+pub mod trace;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::domain::money::Money;
@@ -25,6 +26,7 @@ use instruments::{Instruments, Level, Spread, Tally};
 use labels::{Admission, OTHER};
 use metrics::{Kind, Label, Metric, Values};
 use series::ModelSeries;
+use trace::{Root, Sink};
 
 pub use events::BudgetNow;
 pub use instruments::BadMetric;
@@ -36,6 +38,7 @@ pub struct Telemetry {
     models: RwLock<HashMap<Arc<str>, Arc<ModelSeries>>>,
     admission: Admission,
     keep_prompts: bool,
+    traces: OnceLock<Sink>,
 }
 
 /// An exchange over HTTP that ended.
@@ -67,6 +70,7 @@ impl Telemetry {
             models: RwLock::default(),
             admission: Admission::of_the_table(),
             keep_prompts,
+            traces: OnceLock::new(),
         };
         told.begin_at_zero(&[]);
         let commit = option_env!("TOLLGATE_COMMIT").unwrap_or("unknown");
@@ -95,6 +99,18 @@ impl Telemetry {
     ) {
         rules.into_iter().chain(["none"]).for_each(|rule| self.begin_at_zero(&[("rule", rule)]));
         tasks.into_iter().for_each(|task| self.begin_at_zero(&[("task", task)]));
+    }
+
+    /// Records traces into `sink` from here on; a second sink is not taken.
+    pub fn traced_to(&self, sink: Sink) {
+        sink.counted_by(self.counter(Metric::Traces, &["lost"]));
+        // Set once, at the start.
+        let _ = self.traces.set(sink);
+    }
+
+    /// The trace of a request that came with this `traceparent`; `None` when nobody records it.
+    pub fn trace(&self, traceparent: Option<&str>) -> Option<Root> {
+        self.traces.get()?.begin(traceparent)
     }
 
     /// The one account of a request: its metrics and its log line.

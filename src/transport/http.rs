@@ -56,6 +56,13 @@ impl fmt::Display for NotBuilt {
 
 impl Error for NotBuilt {}
 
+impl NotBuilt {
+    /// For this reason.
+    pub(super) fn because(why: String) -> Self {
+        Self(why)
+    }
+}
+
 impl HttpTransport {
     /// A transport with the system's resolver and root certificates.
     pub fn new() -> Result<Self, NotBuilt> {

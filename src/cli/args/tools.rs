@@ -51,6 +51,14 @@ pub(crate) struct PathsArgs {
     pub(crate) paths: Vec<PathBuf>,
 }
 
+/// `tollgate dashboards`.
+#[derive(Args, Debug)]
+pub(crate) struct DashboardsArgs {
+    /// Folder to write them into; it is made when it is missing
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+}
+
 /// `tollgate policy fmt`.
 #[derive(Args, Debug)]
 pub(crate) struct FmtArgs {
