@@ -5,7 +5,9 @@
 //! beside, a file with its `run`, and a line in `cli::dispatch`.
 
 mod client;
+mod evaluate;
 mod gateway;
+mod policy;
 mod tools;
 
 use clap::{Parser, Subcommand};
@@ -13,10 +15,12 @@ use clap::{Parser, Subcommand};
 #[cfg(test)]
 pub(crate) use client::DataPolicyFlag;
 pub(crate) use client::{AskFlags, BatchArgs, ExplainArgs, FormatFlag, GatewayArgs, GenerateArgs};
+pub(crate) use evaluate::EvaluateArgs;
 pub(crate) use gateway::{DemoArgs, PlaneFlags, SandboxArgs, ServeArgs, WorldFlags, address};
+pub(crate) use policy::{CalibrateArgs, DiffArgs, FmtArgs, PathsArgs, PolicyCommand, ReplayArgs, TestArgs};
 pub(crate) use tools::{
-    CompletionsArgs, DashboardsArgs, DoctorArgs, FmtArgs, KeyCommand, KeyNewArgs, LedgerCommand, PathsArgs,
-    PolicyCommand, ShowArgs, SpendArgs, SpendGroup,
+    AmbiguousArgs, CompletionsArgs, DashboardsArgs, DoctorArgs, KeyCommand, KeyNewArgs, LedgerCommand, ReconcileArgs,
+    ShowArgs, SpendArgs, SpendGroup,
 };
 
 /// Examples first: most people read no further.
@@ -65,6 +69,7 @@ Examples:
   tollgate serve --policy shop.toml --data /var/lib/tollgate
   tollgate serve --listen 127.0.0.1:0             any free port; it is printed
   TOLLGATE_SERVER__LISTEN=127.0.0.1:9000 tollgate serve
+  tollgate serve --take-over                      a new binary, no request refused or cut
 
 SIGTERM and Ctrl-C finish the requests under way and stop; SIGHUP reloads the policy."
     )]
@@ -140,6 +145,19 @@ Examples:
   tollgate policy fmt --write policies
   tollgate policy schema > policy.schema.json")]
     Policy(PolicyCommand),
+    /// Try the planner on a table of human ratings: what it saves, at what quality
+    #[command(
+        help_template = TEMPLATE,
+        after_help = "\
+Examples:
+  tollgate evaluate --ratings ratings.csv --prices prices.csv
+  tollgate evaluate --ratings test.csv --train train.csv --prices prices.csv --json
+  tollgate evaluate --ratings ratings.csv --prices prices.csv --online --priors published.csv
+
+The sweep turns one knob, review_cost_usd, from thrift to quality; `saved` is against always buying the
+most accepted model, `by mixing` is what throwing dice between two models would save."
+    )]
+    Evaluate(EvaluateArgs),
     /// What was spent, on what
     #[command(subcommand, help_template = TEMPLATE, after_help = "\
 Examples:

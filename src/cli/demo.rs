@@ -28,6 +28,7 @@ pub(crate) async fn run(args: DemoArgs, console: Console) -> Result<Exit, Failur
     let folder = Folder::of(&mut settings)?;
     let sandbox = sandbox::start(args.sandbox, args.world, "--sandbox").await?;
     settings.providers = simulated(&settings, sandbox.addr());
+    settings.server.proxy_always = true;
     let house = House::open(settings).await?;
     serve::announce(&house, console)?;
     console.data(format_args!("listening sandbox http://{}", sandbox.addr()))?;
@@ -45,7 +46,7 @@ pub(crate) async fn run(args: DemoArgs, console: Console) -> Result<Exit, Failur
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        () = serve::attend(house, &mut signals, console) => {}
+        () = serve::attend(house, None, &mut signals, console) => {}
         () = visitors => {}
     }
     sandbox.shutdown().await;

@@ -12,25 +12,30 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::exit::Failure;
+use super::handover::{Listeners, Predecessor, Successor};
 use super::settings::Settings;
 use crate::domain::catalog::Model;
 use crate::engine::tasks::Tasks;
 use crate::engine::{Engine, Parts};
 use crate::policy::watch::{Cause, OnReload, Pace};
 use crate::policy::{self, CheckReport, Origin, Process, ReloadReport, Snapshot, Snapshots};
-use crate::server::{Bounds, Plane, Server};
+use crate::server::{Bounds, Native, Plane, Server};
 use crate::state::images::StoredImages;
 use crate::state::limits::LocalLimits;
 use crate::state::sqlite::SqliteLedger;
 use crate::telemetry::{Telemetry, clock, trace};
 use crate::transport::HttpTransport;
 use crate::transport::otlp::Collector;
+use crate::transport::webhook::Webhooks;
 
 /// A running gateway. Its doors close and its purchases end with [`House::shutdown`].
 pub struct House {
     engine: Arc<Engine>,
     api: Server,
     admin: Server,
+    native: Option<Native>,
+    listeners: Listeners,
+    data: PathBuf,
     tasks: Tasks,
     stop: watch::Sender<bool>,
     grace: Duration,
@@ -60,12 +65,21 @@ impl House {
         let snapshots = snapshots(&settings, &telemetry)?;
         let snapshot = snapshots.current();
         safe(&settings, &snapshot)?;
-        let api = bind(settings.server.listen, "API", "--listen").await?;
-        let admin = bind(settings.server.admin, "admin plane", "--admin").await?;
+        let (predecessor, inherited) = inherit(&settings)?;
+        let mut doorway = Doorway { inherited, kept: Listeners::default() };
+        let api = doorway.bind("api", settings.server.listen, "API", "--listen").await?;
+        let admin = doorway.bind("admin", settings.server.admin, "admin plane", "--admin").await?;
+        let native = match snapshot.native.on || settings.server.proxy_always {
+            true => Some(doorway.bind("proxy", settings.server.proxy, "pass-through", "--proxy").await?),
+            false => None,
+        };
+        if let Some(predecessor) = predecessor {
+            await_books(predecessor, &settings).await?;
+        }
         let ledger = ledger(&settings)?;
         let notes = notes(&settings, &snapshot, ledger.recovered());
         let transport = HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?;
-        let engine = Arc::new(Engine::new(Parts {
+        let mut engine = Engine::new(Parts {
             snapshots: Arc::clone(&snapshots),
             ledger: Arc::new(ledger),
             images: Arc::new(images(&settings)?),
@@ -74,17 +88,26 @@ impl House {
             telemetry,
             keep_prompts: settings.log.prompts,
             dice: None,
-        }));
+        });
+        if let Some(webhooks) = webhooks(&settings)? {
+            engine = engine.telling(webhooks);
+        }
+        let engine = Arc::new(engine);
         let bounds = bounds(&settings);
         let door = |listener, plane| {
             Server::start(listener, plane, Arc::clone(&engine), bounds.clone())
                 .map_err(|why| Failure::usage(format!("a door cannot be opened: {why}")))
         };
         let (api, admin) = (door(api, Plane::Api)?, door(admin, Plane::Admin)?);
+        let always = settings.server.proxy_always;
+        let native = native.map(|listener| Native::start(listener, Arc::clone(&engine), bounds.clone(), always));
+        let native = native.transpose().map_err(|why| Failure::usage(format!("a door cannot be opened: {why}")))?;
         let (stop, grace) = (watch::Sender::new(false), bounds.grace);
-        let house = Self { engine, api, admin, tasks: Tasks::default(), stop, grace, notes };
+        let (listeners, data) = (doorway.kept, settings.data().to_owned());
+        let house = Self { engine, api, admin, native, listeners, data, tasks: Tasks::default(), stop, grace, notes };
         house.follow(snapshots);
         house.record(&settings)?;
+        house.do_jobs(usize::try_from(settings.jobs.at_once).unwrap_or(usize::MAX));
         Ok(house)
     }
 
@@ -100,7 +123,8 @@ impl House {
 
     /// Every plane with its address.
     pub fn planes(&self) -> Vec<(&'static str, SocketAddr)> {
-        vec![("api", self.api_addr()), ("admin", self.admin_addr())]
+        let native = self.native.iter().map(|native| ("proxy", native.address()));
+        [("api", self.api_addr()), ("admin", self.admin_addr())].into_iter().chain(native).collect()
     }
 
     /// What an operator should know at the start, a line each.
@@ -133,29 +157,98 @@ impl House {
         Ok(())
     }
 
+    /// Takes up jobs, and tells their ends.
+    fn do_jobs(&self, at_once: usize) {
+        let (engine, mut stop) = (Arc::clone(&self.engine), self.stop.subscribe());
+        // A file of the books has one writer: what is under way at its start belongs to nobody.
+        let alone = true;
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = engine.work(at_once, alone) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+        });
+    }
+
     /// Reads the policy again.
     pub async fn reload(&self) -> Arc<ReloadReport> {
         self.engine.snapshots().reload(Cause::Asked).await
     }
 
+    /// The folder of its books.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Gives the listeners to another gateway. What remains is [`House::shutdown`].
+    pub(crate) fn hand_over(&self, successor: &Successor) -> std::io::Result<()> {
+        successor.receive(&self.listeners)?;
+        self.api.hand_over();
+        self.admin.hand_over();
+        self.native.iter().for_each(Native::hand_over);
+        Ok(())
+    }
+
     /// Lets no one in any more, finishes what is under way and closes. Purchases outlive their callers: they are waited
     /// for as well, as long as the doors' grace; what is then left is in doubt in the books.
     pub async fn shutdown(self) {
-        self.api.stop().await;
+        drop(self.listeners);
+        let native = async {
+            if let Some(native) = self.native {
+                native.stop().await;
+            }
+        };
+        tokio::join!(self.api.stop(), native);
+        self.stop.send_replace(true);
         if tokio::time::timeout(self.grace, self.engine.idle()).await.is_err() {
             tracing::warn!("purchases are cut off; their money is in doubt");
         }
-        self.stop.send_replace(true);
         self.tasks.idle().await;
         self.admin.stop().await;
     }
 }
 
-async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|why| {
-        Failure::usage(format!("the {what} cannot listen on {address}: {why}"))
-            .help(format!("choose another address with {flag}; port 0 takes a free one"))
-    })
+/// The listeners of the gateway that runs on this data folder, when it is to be taken over and there is one.
+fn inherit(settings: &Settings) -> Result<(Option<Predecessor>, Listeners), Failure> {
+    if !settings.server.take_over {
+        return Ok((None, Listeners::default()));
+    }
+    let found = Predecessor::of_folder(settings.data())
+        .map_err(|why| Failure::usage(format!("the gateway that runs did not hand over: {why}")))?;
+    Ok(found.map_or_else(|| (None, Listeners::default()), |(predecessor, listeners)| (Some(predecessor), listeners)))
+}
+
+/// Books in a file have one writer at a time: callers wait in the listeners' queues until the old gateway has closed them.
+async fn await_books(predecessor: Predecessor, settings: &Settings) -> Result<(), Failure> {
+    if settings.ledger.url.is_some() {
+        return Ok(());
+    }
+    let gone = tokio::task::spawn_blocking(move || predecessor.gone()).await;
+    match gone {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(why)) => Err(Failure::usage(format!("the gateway that runs did not end: {why}"))),
+        Err(why) => Err(Failure::usage(format!("the wait for the gateway that runs broke off: {why}"))),
+    }
+}
+
+/// Where listeners come from: the gateway that was taken over, or the system. A copy of each is kept for a successor.
+struct Doorway {
+    inherited: Listeners,
+    kept: Listeners,
+}
+
+impl Doorway {
+    async fn bind(&mut self, plane: &str, address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener, Failure> {
+        let bound = match self.inherited.take(plane, address) {
+            Some(listener) => listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)),
+            None => TcpListener::bind(address).await,
+        };
+        let kept = bound.and_then(|listener| self.kept.keep(plane, &listener).map(|()| listener));
+        kept.map_err(|why| {
+            Failure::usage(format!("the {what} cannot listen on {address}: {why}"))
+                .help(format!("choose another address with {flag}; port 0 takes a free one"))
+        })
+    }
 }
 
 fn bounds(settings: &Settings) -> Bounds {
@@ -223,6 +316,13 @@ fn ledger(settings: &Settings) -> Result<SqliteLedger, Failure> {
     })
 }
 
+/// What tells the ends of jobs, when the settings name a secret to sign with.
+fn webhooks(settings: &Settings) -> Result<Option<Webhooks>, Failure> {
+    let own = settings.jobs.own.clone();
+    let built = settings.jobs.signers.clone().map(|signers| Webhooks::new(signers, own)).transpose();
+    built.map_err(|why| Failure::usage(why.to_string()))
+}
+
 fn images(settings: &Settings) -> Result<StoredImages, Failure> {
     StoredImages::open_with(&settings.images(), settings.ledger.durability)
         .map_err(|fault| Failure::usage(fault.to_string()).help("name a folder or s3://BUCKET in images.url"))
@@ -256,8 +356,10 @@ pub(crate) fn check_policy(settings: &Settings) -> CheckReport {
 
 /// Why these settings and this policy would let anyone on the network spend money, if they would.
 pub(crate) fn exposed(settings: &Settings, snapshot: &Snapshot) -> Option<Failure> {
-    let open = settings.server.listen;
-    (!open.ip().is_loopback() && snapshot.keys.is_empty()).then(|| {
+    let native = snapshot.native.on.then_some(settings.server.proxy);
+    let open =
+        [Some(settings.server.listen), native].into_iter().flatten().find(|address| !address.ip().is_loopback())?;
+    snapshot.keys.is_empty().then(|| {
         Failure::usage(format!("{open} is reachable from other machines, and the policy has no API key"))
             .help("`tollgate key new NAME` makes a key and its row for the policy; or listen on 127.0.0.1")
     })

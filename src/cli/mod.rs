@@ -14,9 +14,11 @@ mod console;
 mod dashboards;
 mod demo;
 mod doctor;
+mod evaluate;
 mod exit;
 mod explain;
 mod generate;
+mod handover;
 pub mod house;
 mod key;
 mod ledger;
@@ -81,7 +83,8 @@ async fn dispatch(command: Command, console: Console) -> Result<Exit, Failure> {
         Command::Generate(args) => generate::run(args, console).await,
         Command::Batch(args) => batch::run(args, console).await,
         Command::Explain(args) => explain::run(args, console).await,
-        Command::Policy(command) => policy::run(command, console),
+        Command::Evaluate(args) => evaluate::run(args, console).await,
+        Command::Policy(command) => policy::run(command, console).await,
         Command::Ledger(command) => ledger::run(command, console).await,
         Command::Dashboards(args) => dashboards::run(&args, console),
         Command::Key(command) => key::run(&command, console),

@@ -18,6 +18,7 @@ use super::exit::Failure;
 use crate::policy::Overrides;
 use crate::state::Durability;
 use crate::telemetry::log::Look;
+use crate::transport::webhook::Signers;
 
 /// Everything that is set at start.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Settings {
     pub state_url: Option<String>,
     /// Where pictures live: a folder or an S3 bucket; none is `images` in the data folder.
     pub images_url: Option<String>,
+    /// Jobs, and the messages about them.
+    pub jobs: JobSettings,
     /// The log.
     pub log: Log,
     /// The traces.
@@ -53,6 +56,10 @@ pub struct Server {
     pub admin: SocketAddr,
     /// The native pass-through.
     pub proxy: SocketAddr,
+    /// Whether the pass-through runs also while the policy has it off, as in a demo; no setting.
+    pub proxy_always: bool,
+    /// Whether the gateway that runs on the data folder hands over its listeners; no setting.
+    pub take_over: bool,
     /// Open connections of one plane.
     pub max_connections: u64,
     /// Requests under way at once.
@@ -72,6 +79,17 @@ pub struct LedgerSettings {
     pub url: Option<String>,
     /// What a power cut may take.
     pub durability: Durability,
+}
+
+/// Jobs, and the messages about them.
+#[derive(Clone, Debug)]
+pub struct JobSettings {
+    /// Jobs under way at once.
+    pub at_once: u64,
+    /// What signs webhooks; without any, webhooks are off.
+    pub signers: Option<Signers>,
+    /// Origins that webhooks may go to though they are not public, such as `http://10.0.0.5:9000`.
+    pub own: Vec<String>,
 }
 
 /// The log on stderr.
@@ -102,6 +120,8 @@ impl Default for Settings {
                 listen: local(8080),
                 admin: local(8081),
                 proxy: local(8082),
+                proxy_always: false,
+                take_over: false,
                 max_connections: 4_096,
                 max_in_flight: 1_024,
                 body_limit: 16 << 20,
@@ -114,6 +134,7 @@ impl Default for Settings {
             ledger: LedgerSettings::default(),
             state_url: None,
             images_url: None,
+            jobs: JobSettings { at_once: 16, signers: None, own: Vec::new() },
             log: Log { format: Look::Auto, level: tracing::level_filters::LevelFilter::INFO, prompts: false },
             traces: Traces { url: None, percent: 100 },
             providers: Overrides::default(),
@@ -310,11 +331,22 @@ mod tests {
           help: did you mean `server.max_in_flight`?
         tollgate.toml:6:1: `log.level` is `loud`, and should be one of error, warn, info, debug, trace
         tollgate.toml:9:1: no setting `sever.x`
-          help: the sections are data, images, ledger, log, policy, providers, server, state, traces
+          help: the sections are data, images, jobs, ledger, log, policy, providers, server, state, traces, webhooks
         TOLLGATE_LOG__PROMPT: no setting `log.prompt`
           help: did you mean `log.prompts`?
         TOLLGATE_SERVER__BODY_LIMIT: `server.body_limit` is `lots`, and should be a whole number from 1024 to 1073741824
         ");
+    }
+
+    #[test]
+    fn an_empty_webhook_secret_is_refused_and_never_told() {
+        for secret in ["", "whsec_", "whsec_c2hvcnQ="] {
+            let failure = layered("", &[("TOLLGATE_WEBHOOKS__SECRETS", secret)]).unwrap_err();
+            assert!(failure.what().starts_with("TOLLGATE_WEBHOOKS__SECRETS: `webhooks.secrets` is "), "{failure}");
+            assert!(secret.is_empty() || !failure.what().contains(&format!("`{secret}`")), "{failure}");
+        }
+        let two = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        assert!(layered("", &[("TOLLGATE_WEBHOOKS__SECRETS", two)]).unwrap().jobs.signers.is_some());
     }
 
     #[test]

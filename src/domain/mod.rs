@@ -5,13 +5,17 @@
 //! To add to it: a decision is a pure function in one file; its inputs are values that another room fetched.
 
 pub mod breaker;
+pub mod budget;
+pub mod canary;
 pub mod catalog;
+pub mod decision;
 pub mod fault;
 pub mod fingerprint;
 pub mod image;
 pub mod latency;
 pub mod ledger;
 pub mod money;
+pub mod native;
 pub mod plan;
 pub mod quality;
 pub mod quota;

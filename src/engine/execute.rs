@@ -11,6 +11,7 @@ use jiff::civil::Date;
 use tokio::time::{Instant, sleep_until};
 
 use super::account::Times;
+use super::admit::{ahead, course};
 use super::buy::{Bought, Unit};
 use super::finish::{self, Artifact};
 use super::hold::Reservation;
@@ -39,6 +40,8 @@ pub(super) struct Run<'a> {
     pub(super) times: Times,
     /// Drafts bought by an earlier plan that the next one may use.
     pub(super) drafts: Vec<Draft>,
+    /// Whether each picture is kept as soon as it is bought.
+    pub(super) durable: bool,
     /// What a provider's moderation said.
     pub(super) moderated: Option<String>,
 }
@@ -81,6 +84,7 @@ impl Run<'_> {
                 continue;
             }
             let has_next = plans.iter().skip(at + 1).any(|next| self.affords(next));
+            self.hold.set_out(course(candidate, &self.snapshot.catalog));
             let ended = self.candidate(candidate, has_next, &mut images, &mut adjustments).await;
             last = Some(**candidate);
             match ended {
@@ -103,7 +107,9 @@ impl Run<'_> {
     /// Whether this plan still fits the cap beside what was spent or is in doubt.
     fn affords(&self, candidate: &Candidate) -> bool {
         let cap = self.request.terms.max_cost.as_ref();
-        cap.is_none_or(|cap| self.hold.exposure() + candidate.quote.worst <= cap.value)
+        let capped = cap.is_none_or(|cap| self.hold.exposure() + candidate.quote.worst <= cap.value);
+        let blocked = self.hold.exhausted().is_some();
+        capped && (!blocked || self.hold.may_afford(&ahead(candidate, &self.snapshot.catalog)))
     }
 
     /// One plan for every picture that is still missing.
@@ -270,11 +276,13 @@ impl Run<'_> {
             Ok(tickets) => tickets,
             Err(refusal) => {
                 self.bound.withdraw(ix, model);
-                return Err(Ended::Refused(refusal));
+                // A cheaper plan, or another provider's, may fit the budget.
+                let exhausted = matches!(refusal, Refusal::BudgetExhausted(_));
+                return Err(if exhausted { Ended::NextPlan } else { Ended::Refused(refusal) });
             }
         };
         let begun = Instant::now();
-        let calls = units.iter().map(|unit| self.call(ix, model, provider, unit));
+        let calls = units.iter().zip(&tickets).map(|(unit, ticket)| self.call(ix, model, provider, unit, ticket));
         let outcomes = join_all(calls).await;
         self.times.provider += begun.elapsed();
         drop(permits);
@@ -284,7 +292,13 @@ impl Run<'_> {
             let (bill, result) = self.settle(ix, model, &unit, outcome);
             self.hold.bill(&ticket, bill);
             match result {
-                Ok(pictures) => bought.extend(pictures),
+                Ok(pictures) => {
+                    if self.durable {
+                        let trace = self.trace(ix, model, &unit);
+                        self.engine.leave_pictures(&self.hold.id(), ticket.seq(), trace, &pictures).await;
+                    }
+                    bought.extend(pictures);
+                }
                 Err(fault) => {
                     gravest = Some(graver(gravest, fault));
                     failed.push(unit);
@@ -330,6 +344,9 @@ impl Run<'_> {
         let attempts = self.hold.attempts().to_vec();
         if let Some(detail) = &self.moderated {
             return Refusal::ContentRefused { detail: detail.clone(), attempts };
+        }
+        if let Some(exhausted) = self.hold.exhausted().filter(|_| attempts.is_empty()) {
+            return Refusal::BudgetExhausted(exhausted.clone());
         }
         let doubtful = attempts.iter().any(|attempt| attempt.billed == crate::domain::fault::Billed::Unknown);
         if Instant::now() >= self.deadline {

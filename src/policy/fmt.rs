@@ -9,7 +9,8 @@ use toml_edit::{Array, Decor, DocumentMut, Item, RawString, Table, TomlError, Va
 use super::diagnostic::{Diagnostic, codes};
 use super::source::Source;
 
-const ROOT: &[&str] = &["version", "defaults", "breaker", "key", "tier", "rule", "task", "sizes", "provider", "model"];
+const ROOT: &[&str] =
+    &["version", "defaults", "breaker", "proxy", "key", "budget", "tier", "rule", "task", "sizes", "provider", "model"];
 const DEFAULTS: &[&str] = &[
     "quality",
     "deadline",
@@ -19,11 +20,14 @@ const DEFAULTS: &[&str] = &[
     "share",
     "drop_negative_prompt",
     "on_moderation",
+    "takeover",
+    "retry_window",
     "prior_weight",
 ];
 const BREAKER: &[&str] = &["consecutive", "success_share", "min_samples", "window", "open_for", "open_at_most"];
-const KEY: &[&str] = &["name", "sha256"];
-const TIER: &[&str] = &["about", "quality", "max_cost_usd", "deadline"];
+const KEY: &[&str] = &["name", "sha256", "reviewer"];
+const BUDGET: &[&str] = &["name", "usd", "per", "key", "metadata", "task", "provider", "on_exhausted"];
+const TIER: &[&str] = &["about", "quality", "max_cost_usd", "deadline", "priority"];
 const RULE: &[&str] = &[
     "id",
     "when",
@@ -38,7 +42,9 @@ const RULE: &[&str] = &[
     "review_cost_usd",
 ];
 const TASK: &[&str] = &["about", "quoted_text", "words"];
-const PROVIDER: &[&str] = &["dialect", "base_url", "key", "off", "local", "only_on_prem", "limits", "options"];
+const PROVIDER: &[&str] = &["dialect", "base_url", "key", "off", "local", "only_on_prem", "limits", "options", "route"];
+const PROXY: &[&str] = &["on", "patience"];
+const ROUTE: &[&str] = &["call", "usd", "model", "images", "size", "tell"];
 const LIMIT: &[&str] = &["name", "units", "unit", "per", "burst"];
 const MODEL: &[&str] = &[
     "remote",
@@ -82,11 +88,14 @@ fn order(path: &[&str]) -> Option<&'static [&'static str]> {
         [] => ROOT,
         ["defaults"] => DEFAULTS,
         ["breaker"] => BREAKER,
+        ["proxy"] => PROXY,
         ["key"] => KEY,
+        ["budget"] => BUDGET,
         ["tier", _] => TIER,
         ["rule"] => RULE,
         ["task", _] => TASK,
         ["provider", _] => PROVIDER,
+        ["provider", _, "route"] => ROUTE,
         ["model", _] => MODEL,
         ["provider" | "model", _, "limits"] => LIMIT,
         ["model", _, "free"] => FREE,

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -25,6 +26,7 @@ use tower_http::body::UnsyncBoxBody;
 use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 
 use super::intake::Intake;
+use super::parting::Parting;
 use super::payload::Payload;
 use super::problem::{Problem, Readers};
 use super::routes::{Route, Routes};
@@ -41,6 +43,7 @@ pub(super) struct Door {
     slots: Arc<Semaphore>,
     /// How many slots there are; `None` for a door that turns nobody away.
     bound: Option<usize>,
+    parting: Parting,
 }
 
 /// A request as it arrived.
@@ -52,6 +55,8 @@ pub(super) struct Arrival {
     pub(super) arrived: Instant,
     /// For the books.
     pub(super) received: Timestamp,
+    /// What follows the `?`; empty when nothing does.
+    pub(super) query: Arc<str>,
     /// Whose readers its errors are for.
     pub(super) readers: Readers,
 }
@@ -61,9 +66,15 @@ pub(super) struct Arrival {
 pub(super) struct Ended(pub(super) &'static str);
 
 impl Door {
-    pub(super) fn new(routes: Routes, in_flight: usize) -> Self {
+    pub(super) fn new(routes: Routes, in_flight: usize, parting: Parting) -> Self {
         let slots = Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)));
-        Self { routes: Arc::new(routes), slots, bound: (in_flight < Semaphore::MAX_PERMITS).then_some(in_flight) }
+        let bound = (in_flight < Semaphore::MAX_PERMITS).then_some(in_flight);
+        Self { routes: Arc::new(routes), slots, bound, parting }
+    }
+
+    /// How long idle connections are kept at the end.
+    pub(super) fn farewell(&self) -> Duration {
+        self.parting.farewell()
     }
 
     pub(super) fn telemetry(&self) -> &Arc<Telemetry> {
@@ -101,9 +112,10 @@ impl Door {
             request_id: headers::request_id(request.headers()),
             arrived: Instant::now(),
             received: clock::now(),
+            query: request.uri().query().unwrap_or_default().into(),
             readers: if request.uri().path().starts_with("/v1/") { Readers::Openai } else { Readers::Native },
         };
-        let found = self.routes.find(request.method(), request.uri().path());
+        let found = self.routes.find(request.method(), request.uri());
         let name = found.as_ref().map_or("unknown", Route::name);
         let trace = self.trace(&request);
         let mut account = Account::open(&self, name, request.method(), arrival.arrived, &pulse);
@@ -138,6 +150,9 @@ impl Door {
         );
 
         self.routes.sign(&arrival, answer.headers_mut());
+        if self.parting.is_handed_over() {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         account.status = answer.status().as_u16();
         account.outcome = answer.extensions().get::<Ended>().map_or("internal", |ended| ended.0);
         answer.map(|body| Tracked { body, _account: account })

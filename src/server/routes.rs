@@ -7,13 +7,13 @@
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Response};
+use http::{Method, Response, Uri};
 
 use super::door::{Arrival, Ended};
 use super::intake::Intake;
 use super::payload::Payload;
 use super::problem::Problem;
-use super::{Bounds, admin, generate, images};
+use super::{Bounds, admin, generate, images, jobs, studio};
 use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
 use crate::telemetry::Telemetry;
@@ -34,8 +34,11 @@ Tollgate: a cost-aware gateway for image generation.
 POST /generate                  {\"prompt\":\"a red fox\"} to an image, its price and why
 POST /plan                      the same body; every candidate plan, spending nothing
 GET  /images/{sha256}.{ext}     a picture by its content
+GET  /jobs/{id}?wait=30         work that was asked for with `Prefer: respond-async`; DELETE calls it off
+GET  /jobs/{id}/events          its states as they come
 POST /v1/images/generations     OpenAI's shape; set base_url to this address plus /v1
 GET  /v1/models                 what can be bought
+GET  /studio                    for people: judge pictures, see what they cost and why
 
 On the admin address: GET /metrics /healthz /readyz /policy /providers, POST /-/reload
 ";
@@ -47,6 +50,9 @@ pub(super) enum Route {
     Guide,
     Health,
     Image(String),
+    Job(String, Option<String>),
+    JobCancel(String),
+    JobEvents(String),
     Metrics,
     OpenaiGenerate,
     OpenaiModel(String),
@@ -56,6 +62,7 @@ pub(super) enum Route {
     Providers,
     Ready,
     Reload,
+    Studio(studio::Room),
 }
 
 impl Route {
@@ -66,6 +73,9 @@ impl Route {
             Self::Guide => "guide",
             Self::Health => "healthz",
             Self::Image(_) => "images",
+            Self::Job(..) => "job",
+            Self::JobCancel(_) => "job_cancel",
+            Self::JobEvents(_) => "job_events",
             Self::Metrics => "metrics",
             Self::OpenaiGenerate => "openai_generate",
             Self::OpenaiModel(_) | Self::OpenaiModels => "openai_models",
@@ -74,12 +84,14 @@ impl Route {
             Self::Providers => "providers",
             Self::Ready => "readyz",
             Self::Reload => "reload",
+            Self::Studio(_) => "studio",
         }
     }
 }
 
 const GET: &str = "GET, HEAD";
 const POST: &str = "POST";
+const JOB: &str = "GET, HEAD, DELETE";
 
 fn api(path: &[&str]) -> Option<(Route, &'static str)> {
     Some(match path {
@@ -87,6 +99,9 @@ fn api(path: &[&str]) -> Option<(Route, &'static str)> {
         ["generate"] => (Route::Generate, POST),
         ["plan"] => (Route::Plan, POST),
         ["images", file] => (Route::Image((*file).to_owned()), GET),
+        ["studio", place @ ..] => (Route::Studio(studio::find(place)?), GET),
+        ["jobs", id] => (Route::Job((*id).to_owned(), None), JOB),
+        ["jobs", id, "events"] => (Route::JobEvents((*id).to_owned()), "GET"),
         ["v1", "images", "generations"] => (Route::OpenaiGenerate, POST),
         ["v1", "models"] => (Route::OpenaiModels, GET),
         // An id has a slash, which some clients escape.
@@ -121,14 +136,25 @@ fn find(plane: Plane, method: &Method, path: &str) -> Result<Route, Problem> {
         return Err(Refusal::NotFound(lost(plane, &printable(path), there.is_some())).into());
     };
     if allow.split(", ").any(|allowed| method == allowed) {
-        Ok(route)
+        Ok(match route {
+            Route::Job(id, _) if method == Method::DELETE => Route::JobCancel(id),
+            route => route,
+        })
     } else {
         Err(Problem::method(&printable(path), &printable(method.as_str()), allow))
     }
 }
 
 fn lost(plane: Plane, path: &str, elsewhere: bool) -> String {
-    const API: [&str; 5] = ["/generate", "/plan", "/images/{sha256}.{ext}", "/v1/images/generations", "/v1/models"];
+    const API: [&str; 7] = [
+        "/generate",
+        "/plan",
+        "/images/{sha256}.{ext}",
+        "/jobs/{id}",
+        "/v1/images/generations",
+        "/v1/models",
+        "/studio",
+    ];
     const ADMIN: [&str; 6] = ["/metrics", "/healthz", "/readyz", "/policy", "/providers", "/-/reload"];
     if elsewhere {
         let other = if plane == Plane::Api { "admin" } else { "API" };
@@ -163,8 +189,12 @@ impl Routes {
         self.engine.telemetry()
     }
 
-    pub(super) fn find(&self, method: &Method, path: &str) -> Result<Route, Problem> {
-        find(self.plane, method, path)
+    pub(super) fn find(&self, method: &Method, uri: &Uri) -> Result<Route, Problem> {
+        let query = || uri.query().map(str::to_owned);
+        find(self.plane, method, uri.path()).map(|route| match route {
+            Route::Job(id, _) => Route::Job(id, query()),
+            route => route,
+        })
     }
 
     /// The digest of the policy in force, as a header.
@@ -187,6 +217,9 @@ impl Routes {
             Route::Guide => Ok(text("text/plain; charset=utf-8", GUIDE)),
             Route::Health => Ok(admin::health(engine)),
             Route::Image(file) => images::serve(engine, &file, headers).await,
+            Route::Job(id, query) => jobs::show(engine, &id, query.as_deref(), headers).await,
+            Route::JobCancel(id) => jobs::cancel(engine, &id, headers).await,
+            Route::JobEvents(id) => jobs::events(engine, &id, headers).await,
             Route::Metrics => Ok(admin::metrics(engine).await),
             Route::OpenaiGenerate => call.openai(intake).await,
             Route::OpenaiModel(id) => call.model(&id),
@@ -196,6 +229,7 @@ impl Routes {
             Route::Providers => Ok(admin::providers(engine)),
             Route::Ready => Ok(admin::ready(engine)),
             Route::Reload => Ok(admin::reload(engine).await),
+            Route::Studio(room) => studio::answer(engine, room, arrival, headers).await,
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod otlp;
 mod outgoing;
 mod scripted;
 mod secret;
+pub mod webhook;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -14,6 +14,8 @@ mod admin;
 mod answers;
 mod bodies;
 mod harness;
+mod jobs;
+mod native;
 mod openai;
 mod raw;
 mod sockets;

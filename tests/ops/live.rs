@@ -72,7 +72,10 @@ fn boards_show_and_alerts_ring() {
         let (status, said) = send(sandbox, "PUT", "/_sandbox/faults", "", &json!(providers).to_string());
         assert!(status < 300, "{said}");
         replace(&house.folder.path().join("policy.toml"), "version = 1\nnonsense = true\n");
-        rings(&prometheus, &["TollgateAllProvidersUnavailable", "TollgateErrorBudgetBurnFast", "TollgatePolicyReloadFailed"]);
+        rings(
+            &prometheus,
+            &["TollgateAllProvidersUnavailable", "TollgateErrorBudgetBurnFast", "TollgatePolicyReloadFailed"],
+        );
         on.store(false, Ordering::Release);
     });
     house.child.kill().unwrap();

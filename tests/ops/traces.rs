@@ -126,7 +126,11 @@ fn no_secret_is_in_any_sink() {
     // The policy holds the hash of the caller's key, never the key.
     let digest = tollgate::domain::fingerprint::sha256_hex(CALLER.as_bytes());
     let policy = std::fs::read_to_string("policies/default.toml").unwrap();
-    std::fs::write(folder.path().join("policy.toml"), format!("{policy}\n[[key]]\nname = \"canary\"\nsha256 = \"{digest}\"\n")).unwrap();
+    std::fs::write(
+        folder.path().join("policy.toml"),
+        format!("{policy}\n[[key]]\nname = \"canary\"\nsha256 = \"{digest}\"\n"),
+    )
+    .unwrap();
     let any = "127.0.0.1:0";
     let mut command = tollgate(folder.path());
     command.env("TOLLGATE_TRACES__URL", format!("http://{collector}"));
