@@ -171,7 +171,8 @@ fn shares_are_shown_as_shares_and_states_exclude_each_other() {
     telemetry.quota_mode("local");
     telemetry.shadow("other_model", Money::from_micros(-20_000));
     telemetry.quality_score("stability", "stability/core", "verifier", 0.83);
-    let belief = crate::domain::quality::Posterior { alpha: 15.0, beta: 5.0, verdicts: 12.0 };
+    let prior = crate::domain::quality::Prior { mean: 0.75, weight: 8.0 };
+    let belief = crate::domain::quality::Posterior::new(prior, 9.0, 3.0);
     telemetry.acceptance("stability/core", "concept", belief);
     let text = telemetry.render();
     has(&text, r#"tollgate_pressure_ratio{monitor="requests"} 0.25"#);
