@@ -20,8 +20,10 @@ use crate::engine::{Engine, Parts};
 use crate::policy::watch::{Cause, OnReload, Pace};
 use crate::policy::{self, CheckReport, Origin, Process, ReloadReport, Snapshot, Snapshots};
 use crate::server::{Bounds, Native, Plane, Server};
+use crate::state::Ledger;
 use crate::state::images::StoredImages;
 use crate::state::limits::LocalLimits;
+use crate::state::postgres::PostgresLedger;
 use crate::state::sqlite::SqliteLedger;
 use crate::telemetry::{Telemetry, clock, trace};
 use crate::transport::HttpTransport;
@@ -41,6 +43,9 @@ pub struct House {
     grace: Duration,
     notes: Vec<String>,
 }
+
+/// How often verdicts of other replicas are looked for.
+const VERDICTS: Duration = Duration::from_secs(5);
 
 /// Counts reloads and puts them into the log.
 struct Reloads(Arc<Telemetry>);
@@ -76,12 +81,12 @@ impl House {
         if let Some(predecessor) = predecessor {
             await_books(predecessor, &settings).await?;
         }
-        let ledger = ledger(&settings)?;
-        let notes = notes(&settings, &snapshot, ledger.recovered());
+        let books = books(&settings).await?;
+        let notes = notes(&settings, &snapshot, &books);
         let transport = HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?;
         let mut engine = Engine::new(Parts {
             snapshots: Arc::clone(&snapshots),
-            ledger: Arc::new(ledger),
+            ledger: books.ledger,
             images: Arc::new(images(&settings)?),
             limits: Arc::new(LocalLimits::new()),
             transport: Arc::new(transport.counted_by(Arc::clone(&telemetry))),
@@ -107,6 +112,7 @@ impl House {
         let house = Self { engine, api, admin, native, listeners, data, tasks: Tasks::default(), stop, grace, notes };
         house.follow(snapshots);
         house.record(&settings)?;
+        house.learn().await?;
         house.do_jobs(usize::try_from(settings.jobs.at_once).unwrap_or(usize::MAX));
         Ok(house)
     }
@@ -154,6 +160,24 @@ impl House {
             Failure::usage(why.to_string()).help("name it in traces.url, such as http://127.0.0.1:4318")
         })?;
         self.tasks.spawn(collector.export(finished, self.stop.subscribe()));
+        Ok(())
+    }
+
+    /// Recalls every verdict that still counts, then looks for those that other replicas took.
+    async fn learn(&self) -> Result<(), Failure> {
+        self.engine.learn().await.map_err(|fault| Failure::usage(fault.to_string()))?;
+        let (engine, mut stop) = (Arc::clone(&self.engine), self.stop.subscribe());
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(VERDICTS) => {}
+                    _ = stop.wait_for(|stop| *stop) => return,
+                }
+                if let Err(fault) = engine.learn().await {
+                    tracing::warn!(%fault, "verdicts could not be read; what was learned stands");
+                }
+            }
+        });
         Ok(())
     }
 
@@ -304,7 +328,32 @@ fn safe(settings: &Settings, snapshot: &Snapshot) -> Result<(), Failure> {
     Ok(())
 }
 
-fn ledger(settings: &Settings) -> Result<SqliteLedger, Failure> {
+/// The ledger and what it found.
+struct Books {
+    ledger: Arc<dyn Ledger>,
+    /// Whether other replicas write it too.
+    shared: bool,
+    /// Attempts of processes that had died.
+    recovered: u64,
+}
+
+/// The ledger that the settings name: a server that replicas share, or a file of this node's own.
+async fn books(settings: &Settings) -> Result<Books, Failure> {
+    let Some(url) = settings.ledger.url.clone() else {
+        let ledger = file(settings)?;
+        let recovered = ledger.recovered();
+        return Ok(Books { ledger: Arc::new(ledger), shared: false, recovered });
+    };
+    let opened = tokio::task::spawn_blocking(move || PostgresLedger::open(&url)).await;
+    let ledger = opened.map_err(|why| Failure::usage(why.to_string()))?.map_err(|fault| {
+        Failure::usage(format!("the shared ledger: {fault}"))
+            .help("ledger.url is a postgres:// address; leave it out for a file of this node's own")
+    })?;
+    let recovered = ledger.recovered();
+    Ok(Books { ledger: Arc::new(ledger), shared: true, recovered })
+}
+
+fn file(settings: &Settings) -> Result<SqliteLedger, Failure> {
     let data = settings.data();
     std::fs::create_dir_all(data).map_err(|why| {
         Failure::usage(format!("the data folder {} cannot be made: {why}", data.display()))
@@ -329,11 +378,13 @@ fn images(settings: &Settings) -> Result<StoredImages, Failure> {
 }
 
 /// What an operator should know at the start.
-fn notes(settings: &Settings, snapshot: &Snapshot, recovered: u64) -> Vec<String> {
+fn notes(settings: &Settings, snapshot: &Snapshot, books: &Books) -> Vec<String> {
     let mut notes = snapshot.off_lines();
-    notes.push(format!("policy {}, ledger and images in {}", snapshot.digest, settings.data().display()));
+    let (data, recovered) = (settings.data().display(), books.recovered);
+    let what = if books.shared { "ledger in Postgres, images" } else { "ledger and images" };
+    notes.push(format!("policy {}, {what} in {data}", snapshot.digest));
     if recovered > 0 {
-        notes.push(format!("{recovered} calls were under way when the last process died; their money is in doubt"));
+        notes.push(format!("{recovered} calls were under way when their process died; their money is in doubt"));
     }
     notes
 }

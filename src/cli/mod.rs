@@ -17,6 +17,7 @@ mod doctor;
 mod evaluate;
 mod exit;
 mod explain;
+mod feedback;
 mod generate;
 mod handover;
 pub mod house;
@@ -84,6 +85,7 @@ async fn dispatch(command: Command, console: Console) -> Result<Exit, Failure> {
         Command::Batch(args) => batch::run(args, console).await,
         Command::Explain(args) => explain::run(args, console).await,
         Command::Evaluate(args) => evaluate::run(args, console).await,
+        Command::Feedback(args) => feedback::run(args, console).await,
         Command::Policy(command) => policy::run(command, console).await,
         Command::Ledger(command) => ledger::run(command, console).await,
         Command::Dashboards(args) => dashboards::run(&args, console),

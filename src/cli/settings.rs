@@ -245,6 +245,9 @@ impl Settings {
         for (key, url, what) in shared {
             if let Some(url) = url {
                 let scheme = url.split_once(':').map_or(url.as_str(), |(scheme, _)| scheme);
+                if key == "ledger.url" && matches!(scheme, "postgres" | "postgresql") {
+                    continue;
+                }
                 return Err(Failure::usage(format!(
                     "`{key}` names a {scheme} store, which this build does not support"
                 ))

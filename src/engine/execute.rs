@@ -61,6 +61,14 @@ pub(super) struct Made {
     pub(super) adjustments: Vec<String>,
 }
 
+impl Made {
+    /// With one more thing to tell.
+    pub(super) fn declaring(mut self, note: String) -> Self {
+        self.adjustments.push(note);
+        self
+    }
+}
+
 /// Why a plan ended without its pictures.
 #[derive(Debug)]
 pub(super) enum Ended {

@@ -14,14 +14,17 @@
 mod account;
 mod admit;
 mod asked;
+mod budgets;
 mod buy;
 mod conclude;
 mod execute;
+mod feedback;
 mod finish;
 mod hold;
 mod jobs;
 mod join;
 mod kept;
+mod learn;
 mod replay;
 mod resume;
 pub mod served;
@@ -41,12 +44,14 @@ use rand::{RngExt, SeedableRng};
 use tokio::time::{Instant, sleep};
 
 use crate::domain::catalog::Model;
+use crate::domain::decision::Situation;
 use crate::domain::image::Format;
 use crate::domain::ledger::Claim;
 use crate::domain::plan::explain::{Explained, explain};
 use crate::domain::plan::{Candidate, Planned, Reason, View, plan};
 use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
+use crate::domain::rule::Explore;
 use crate::policy::{Snapshot, Snapshots};
 use crate::state::doubts::Doubts;
 use crate::state::flights::Flights;
@@ -63,9 +68,12 @@ use conclude::{blank_receipt, fill, joined};
 use execute::{Draft, Run};
 use jobs::Desk;
 use join::{Departure, Way};
+use learn::Learner;
 use tasks::Tasks;
 use world::World;
 
+pub use budgets::BudgetStanding;
+pub use feedback::{Feedback, Taken};
 pub use jobs::JobReport;
 pub use served::{Expected, How, Inbound, Repeat, Served, ServedImage, Timings};
 pub use standing::{Acceptance, ModelStanding, Standing};
@@ -102,6 +110,7 @@ pub struct Engine {
     transport: Arc<dyn Transport>,
     telemetry: Arc<Telemetry>,
     world: World,
+    learner: Learner,
     flights: Flights<Landed>,
     board: Option<Arc<dyn Board>>,
     desk: Desk,
@@ -111,6 +120,8 @@ pub struct Engine {
     tasks: Tasks,
     dice: Mutex<StdRng>,
     keep_prompts: bool,
+    /// The policy whose budgets the ledger has counted.
+    counted: tokio::sync::Mutex<Option<Arc<str>>>,
     thumbs: studio::Thumbs,
 }
 
@@ -148,6 +159,7 @@ impl Engine {
             transport: parts.transport,
             telemetry: parts.telemetry,
             world,
+            learner: Learner::new(),
             flights: Flights::default(),
             board: None,
             desk,
@@ -157,6 +169,7 @@ impl Engine {
             tasks: Tasks::default(),
             dice: Mutex::new(dice),
             keep_prompts: parts.keep_prompts,
+            counted: tokio::sync::Mutex::default(),
             thumbs: studio::Thumbs::default(),
         }
     }
@@ -209,8 +222,10 @@ impl Engine {
     async fn generate(&self, mut order: Order) -> Landed {
         let bound = self.world.bind(&order.snapshot);
         let planning = Instant::now();
-        let planned = match trace::room("plan", self.plan_when_possible(&order, &bound)).await {
-            Ok(planned) => planned,
+        let ready = self.in_force(&order.snapshot).await;
+        let found = trace::room("plan", self.plan_when_possible(&order, &bound)).await;
+        let (planned, view) = match ready.and(found) {
+            Ok(found) => found,
             Err(refusal) => {
                 let receipt = blank_receipt(&order.inbound, &order.snapshot);
                 return self.reported(Err(refusal), fill(receipt, &order), order.inbound.arrived);
@@ -218,7 +233,8 @@ impl Engine {
         };
         let times = Times { planning: planning.elapsed(), ..Times::default() };
         let weighed = Weighed::of(&planned);
-        let mut hold = self.admit(&order);
+        let decision = self.decision(&order, &planned, &view);
+        let mut hold = self.admit(&order, decision);
         let mut run = Run {
             engine: self,
             snapshot: &order.snapshot,
@@ -232,18 +248,30 @@ impl Engine {
             durable: order.inbound.repeat.durable,
             moderated: None,
         };
-        let made = trace::room("execute", run.through(&planned)).await;
+        let mut made = trace::room("execute", run.through(&planned)).await;
+        let lesser;
+        if let Err(Refusal::BudgetExhausted(full)) = &made
+            && let Some(request) = budgets::downgraded(&order.request, &order.snapshot, full)
+        {
+            let full = full.clone();
+            lesser = request;
+            let (mut planned, _) = self.plan_now(&order.snapshot, &bound, &lesser);
+            planned.cheapest_first();
+            run.request = &lesser;
+            let again = trace::room("execute", run.through(&planned)).await;
+            made = again.map(|made| made.declaring(budgets::declared(&full)));
+        }
         let times = run.times;
         self.conclude(order, hold, made, times, &weighed).await
     }
 
     /// Plans; waits for a limit when no plan fits but one would in time.
-    async fn plan_when_possible(&self, order: &Order, bound: &world::Bound) -> Result<Planned, Refusal> {
+    async fn plan_when_possible(&self, order: &Order, bound: &world::Bound) -> Result<(Planned, View), Refusal> {
         let deadline = order.deadline();
         loop {
             let (planned, view) = self.plan_now(&order.snapshot, bound, &order.request);
             if planned.best().is_some() {
-                return Ok(planned);
+                return Ok((planned, view));
             }
             let Some(wait) = planned.shortest_quota_wait() else {
                 return Err(no_plan(order, &planned, &view));
@@ -255,18 +283,34 @@ impl Engine {
         }
     }
 
+    /// How the plan came about, for the books.
+    fn decision(&self, order: &Order, planned: &Planned, view: &View) -> String {
+        let (snapshot, request) = (&order.snapshot, &order.request);
+        let guess = snapshot.guess(request.task);
+        let mut note = Situation::note(request, &snapshot.catalog, view, &guess, clock::today());
+        let mut dice = StdRng::seed_from_u64(self.dice().random());
+        note.extend(learn::decision(&snapshot.catalog, request, planned, &mut dice));
+        serde_json::Value::Object(note).to_string()
+    }
+
     fn plan_now(&self, snapshot: &Snapshot, bound: &world::Bound, request: &GenerationRequest) -> (Planned, View) {
-        let view = self.world.view(bound, snapshot, request.task, clock::now());
+        let mut view = self.world.view(bound, snapshot, request.task, clock::now());
+        let sampled = request.terms.explore == Explore::Sampled;
+        let mut dice = sampled.then(|| StdRng::seed_from_u64(self.dice().random()));
+        let dice = dice.as_mut().map(|dice| -> &mut dyn rand::Rng { dice });
+        self.learner.inform(&mut view, snapshot, request, dice);
         (plan(request, &snapshot.catalog, &view, clock::today()), view)
     }
 
     /// What `serve` would do, and why; buys nothing.
-    pub fn explain(&self, inbound: &Inbound) -> Result<Explained, Refusal> {
+    pub async fn explain(&self, inbound: &Inbound) -> Result<Explained, Refusal> {
         let snapshot = self.snapshots.current();
         let tenant = authenticate(&snapshot, inbound.key.as_deref())?;
         let request = normalise(&snapshot, &tenant, inbound)?;
         let bound = self.world.bind(&snapshot);
-        let (planned, view) = self.plan_now(&snapshot, &bound, &request);
+        let mut view = self.world.view(&bound, &snapshot, request.task, clock::now());
+        view.budgets = self.left(&budgets::purse(&snapshot, &tenant, &request, clock::now())).await;
+        let planned = plan(&request, &snapshot.catalog, &view, clock::today());
         Ok(explain(&planned, &request, &snapshot.catalog, &view))
     }
 

@@ -5,13 +5,14 @@
 use std::sync::Arc;
 
 use super::Engine;
-use super::world::{Bound, posterior};
+use super::world::Bound;
 use crate::domain::breaker::State;
-use crate::domain::catalog::{Catalog, Latency, Model, ModelIx, TaskIx};
+use crate::domain::catalog::{Latency, Model, ModelIx, TaskIx};
 use crate::domain::image::Size;
 use crate::domain::money::Money;
 use crate::domain::quality::Posterior;
 use crate::domain::quote::quote;
+use crate::policy::Snapshot;
 use crate::state::Draw;
 use crate::telemetry::clock;
 
@@ -73,33 +74,33 @@ impl Engine {
                 off: provider.off.clone(),
                 breaker: word(bound.provider_breaker(usize::from(ix.0), now)),
                 quota: self.limits.left(&draw, now),
-                models: ours.map(|(ix, model)| model_standing(ix, model, catalog, &bound)).collect(),
+                models: ours.map(|(ix, model)| self.model_standing(ix, model, &snapshot, &bound)).collect(),
             }
         };
         catalog.providers().map(standing).collect()
     }
 
+    fn model_standing(&self, ix: ModelIx, model: &Model, snapshot: &Snapshot, bound: &Bound) -> ModelStanding {
+        let retired = model.retired.filter(|day| *day <= clock::today()).map(|day| format!("retired on {day}"));
+        let off = model.off.as_deref().map(str::to_owned);
+        let accept = |(at, task): (u16, &crate::domain::catalog::Task)| Acceptance {
+            task: task.name.clone(),
+            posterior: self.learner.of_task(snapshot, ix, model, TaskIx(at)),
+        };
+        let generates = model.sizes().is_some();
+        ModelStanding {
+            id: model.id.clone(),
+            off: off.or(retired),
+            breaker: word(bound.model_breaker(ix, clock::now())),
+            latency: bound.latency(ix),
+            price: quote(model, MEGAPIXEL, 1, 0, bound.latency(ix), clock::today()).map(|quote| quote.expected),
+            accept: (0u16..).zip(&snapshot.catalog.tasks).filter(|_| generates).map(accept).collect(),
+        }
+    }
+
     /// Whether the engine can serve: at least one provider that generates is on.
     pub fn ready(&self) -> bool {
         !self.snapshot().is_empty_handed()
-    }
-}
-
-fn model_standing(ix: ModelIx, model: &Model, catalog: &Catalog, bound: &Bound) -> ModelStanding {
-    let retired = model.retired.filter(|day| *day <= clock::today()).map(|day| format!("retired on {day}"));
-    let off = model.off.as_deref().map(str::to_owned);
-    let accept = |(at, task): (u16, &crate::domain::catalog::Task)| Acceptance {
-        task: task.name.clone(),
-        posterior: posterior(model, TaskIx(at)),
-    };
-    let generates = model.sizes().is_some();
-    ModelStanding {
-        id: model.id.clone(),
-        off: off.or(retired),
-        breaker: word(bound.model_breaker(ix, clock::now())),
-        latency: bound.latency(ix),
-        price: quote(model, MEGAPIXEL, 1, 0, bound.latency(ix), clock::today()).map(|quote| quote.expected),
-        accept: (0u16..).zip(&catalog.tasks).filter(|_| generates).map(accept).collect(),
     }
 }
 

@@ -166,6 +166,7 @@ fn opening(snapshot: &Snapshot, passing: &Passing) -> Opening {
         expected_cost: Money::ZERO,
         expected_accept: 0.0,
         reserved: Money::ZERO,
+        decision: None,
         claim: None,
         attempts: Vec::new(),
         earmarks: Vec::new(),

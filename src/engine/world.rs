@@ -111,7 +111,7 @@ impl World {
                 accept: posterior(model, task),
             }
         });
-        View { models: models.collect() }
+        View { models: models.collect(), ..View::default() }
     }
 
     fn provider_gate(&self, provider: &Provider, health: &ProviderHealth, now: Timestamp) -> Gate {

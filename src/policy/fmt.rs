@@ -18,6 +18,7 @@ const DEFAULTS: &[&str] = &[
     "max_cost_usd",
     "review_cost_usd",
     "share",
+    "explore",
     "drop_negative_prompt",
     "on_moderation",
     "takeover",
@@ -27,7 +28,7 @@ const DEFAULTS: &[&str] = &[
 const BREAKER: &[&str] = &["consecutive", "success_share", "min_samples", "window", "open_for", "open_at_most"];
 const KEY: &[&str] = &["name", "sha256", "reviewer"];
 const BUDGET: &[&str] = &["name", "usd", "per", "key", "metadata", "task", "provider", "on_exhausted"];
-const TIER: &[&str] = &["about", "quality", "max_cost_usd", "deadline", "priority"];
+const TIER: &[&str] = &["about", "quality", "max_cost_usd", "deadline", "priority", "explore"];
 const RULE: &[&str] = &[
     "id",
     "when",

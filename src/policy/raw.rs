@@ -82,6 +82,9 @@ pub(super) struct Defaults {
     pub(super) review_cost_usd: Option<At<f64>>,
     /// When identical requests in flight share one purchase.
     pub(super) share: Option<Share>,
+    /// How the planner learns what it knows too little of; nothing is explored before the first verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) explore: Option<Explore>,
     /// Whether a model without negative prompts may serve a request that has one; declared in the answer.
     pub(super) drop_negative_prompt: Option<bool>,
     /// What follows when a provider's moderation refuses.
@@ -124,6 +127,18 @@ pub(super) enum Share {
     Seeded,
     /// Never.
     Never,
+}
+
+/// How the planner learns what it knows too little of.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Explore {
+    /// Not at all.
+    Off,
+    /// It prefers what may be better, the less the more it knows.
+    Optimistic,
+    /// It draws lots by what it believes: for many replicas or slow raters.
+    Sampled,
 }
 
 /// What follows when a provider's moderation refuses.
@@ -174,6 +189,9 @@ pub(super) struct Tier {
     pub(super) max_cost_usd: Option<At<f64>>,
     /// From a request's arrival to its answer, such as "2m".
     pub(super) deadline: Option<At<String>>,
+    /// Whether its requests may be used to learn; they may when it does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) explore: Option<bool>,
     /// Which jobs go first: those of a greater number. 0 when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) priority: Option<At<i64>>,

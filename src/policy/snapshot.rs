@@ -18,7 +18,7 @@ use crate::domain::native::Native;
 use crate::domain::plan::{Gate, ModelView, View};
 use crate::domain::quality::{Posterior, Prior};
 use crate::domain::request::{Ask, GenerationRequest, ModelChoice, Quality};
-use crate::domain::rule::{Share, Source, Term, Terms};
+use crate::domain::rule::{Explore, Share, Source, Term, Terms};
 use crate::transport::Endpoint;
 
 /// For upscalers, whose own acceptance the planner does not ask for.
@@ -83,6 +83,8 @@ pub struct Tier {
     pub max_cost: Option<Term<Money>>,
     /// From arrival to answer.
     pub deadline: Option<Term<Duration>>,
+    /// Whether its requests may be used to learn.
+    pub explore: bool,
     /// Which jobs go first: those of a greater number.
     pub priority: i64,
     /// Where its `quality` is written.
@@ -119,6 +121,8 @@ pub struct Defaults {
     pub review_cost: Money,
     /// When identical requests share one purchase.
     pub share: Share,
+    /// How the planner learns what it knows too little of.
+    pub explore: Explore,
     /// Whether a negative prompt may be dropped.
     pub drop_negative_prompt: bool,
     /// Whether a moderated request goes on to the next provider.
@@ -214,7 +218,7 @@ impl Snapshot {
             latency: model.latency,
             accept: Posterior::new(model.priors.get(usize::from(task.0)).copied().unwrap_or(NO_PRIOR), 0.0, 0.0),
         };
-        View { models: self.catalog.models.iter().map(model).collect() }
+        View { models: self.catalog.models.iter().map(model).collect(), ..View::default() }
     }
 
     /// The tier of that name.
@@ -336,6 +340,7 @@ impl Snapshot {
             moderated_next: rule.and_then(|rule| rule.moderated_next).unwrap_or(self.defaults.moderated_next),
             review_cost: rule.and_then(|rule| rule.review_cost).unwrap_or(self.defaults.review_cost),
             share: rule.and_then(|rule| rule.share).unwrap_or(self.defaults.share),
+            explore: if of_tier.is_none_or(|tier| tier.explore) { self.defaults.explore } else { Explore::Off },
             rule: rule.map(|rule| Arc::clone(&rule.id)),
             tier,
         }

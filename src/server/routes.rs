@@ -33,6 +33,7 @@ Tollgate: a cost-aware gateway for image generation.
 
 POST /generate                  {\"prompt\":\"a red fox\"} to an image, its price and why
 POST /plan                      the same body; every candidate plan, spending nothing
+POST /generations/{id}/feedback {\"accepted\":true}: what a person says of it
 GET  /images/{sha256}.{ext}     a picture by its content
 GET  /jobs/{id}?wait=30         work that was asked for with `Prefer: respond-async`; DELETE calls it off
 GET  /jobs/{id}/events          its states as they come
@@ -46,6 +47,7 @@ On the admin address: GET /metrics /healthz /readyz /policy /providers, POST /-/
 /// A route, found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
+    Feedback(String),
     Generate,
     Guide,
     Health,
@@ -69,6 +71,7 @@ impl Route {
     /// Its name in metrics.
     pub(super) fn name(&self) -> &'static str {
         match self {
+            Self::Feedback(_) => "feedback",
             Self::Generate => "generate",
             Self::Guide => "guide",
             Self::Health => "healthz",
@@ -98,6 +101,7 @@ fn api(path: &[&str]) -> Option<(Route, &'static str)> {
         [] => (Route::Guide, GET),
         ["generate"] => (Route::Generate, POST),
         ["plan"] => (Route::Plan, POST),
+        ["generations", id, "feedback"] => (Route::Feedback((*id).to_owned()), POST),
         ["images", file] => (Route::Image((*file).to_owned()), GET),
         ["studio", place @ ..] => (Route::Studio(studio::find(place)?), GET),
         ["jobs", id] => (Route::Job((*id).to_owned(), None), JOB),
@@ -146,9 +150,10 @@ fn find(plane: Plane, method: &Method, path: &str) -> Result<Route, Problem> {
 }
 
 fn lost(plane: Plane, path: &str, elsewhere: bool) -> String {
-    const API: [&str; 7] = [
+    const API: [&str; 8] = [
         "/generate",
         "/plan",
+        "/generations/{id}/feedback",
         "/images/{sha256}.{ext}",
         "/jobs/{id}",
         "/v1/images/generations",
@@ -213,6 +218,7 @@ impl Routes {
         let (engine, bounds) = (&self.engine, &self.bounds);
         let call = generate::Call { engine, bounds, arrival, headers };
         match route {
+            Route::Feedback(id) => call.feedback(&id, intake).await,
             Route::Generate => call.native(intake).await,
             Route::Guide => Ok(text("text/plain; charset=utf-8", GUIDE)),
             Route::Health => Ok(admin::health(engine)),
@@ -226,7 +232,7 @@ impl Routes {
             Route::OpenaiModels => call.models(),
             Route::Plan => call.plan(intake).await,
             Route::Policy => Ok(admin::policy(engine)),
-            Route::Providers => Ok(admin::providers(engine)),
+            Route::Providers => Ok(admin::providers(engine).await),
             Route::Ready => Ok(admin::ready(engine)),
             Route::Reload => Ok(admin::reload(engine).await),
             Route::Studio(room) => studio::answer(engine, room, arrival, headers).await,

@@ -19,6 +19,7 @@ pub mod sql;
 pub mod sqlite;
 pub mod studio;
 mod totals;
+pub mod verdicts;
 mod words;
 
 use std::fmt;

@@ -10,23 +10,9 @@ use jiff::Timestamp;
 
 use super::metrics::Metric;
 use super::{Exchange, InFlight, Telemetry, status_text};
+use crate::domain::budget::Total;
 use crate::domain::money::Money;
 use crate::domain::quality::Posterior;
-
-/// A budget at this moment.
-#[derive(Clone, Copy, Debug)]
-pub struct BudgetNow<'a> {
-    /// Its name in the policy.
-    pub name: &'a str,
-    /// What it allows in its window.
-    pub limit: Money,
-    /// Charged in its window.
-    pub spent: Money,
-    /// Held for calls under way or in doubt.
-    pub reserved: Money,
-    /// When its window ends; `None` for a budget without one.
-    pub window_end: Option<Timestamp>,
-}
 
 /// The door.
 impl Telemetry {
@@ -142,14 +128,31 @@ impl Telemetry {
 
 /// Money, shared purchases, jobs.
 impl Telemetry {
-    /// A budget at this moment.
-    pub fn budget(&self, budget: &BudgetNow<'_>) {
-        let name = [budget.name];
-        self.gauge(Metric::BudgetLimit, &name).set(budget.limit.micros());
-        self.gauge(Metric::BudgetSpent, &name).set(budget.spent.micros());
-        self.gauge(Metric::BudgetReserved, &name).set(budget.reserved.micros());
-        if let Some(end) = budget.window_end {
-            self.gauge(Metric::BudgetWindowEnd, &name).set(end.as_second());
+    /// Forgets every budget, before they are told anew.
+    pub fn budgets_anew(&self) {
+        let all = [
+            Metric::BudgetAmbiguous,
+            Metric::BudgetForecast,
+            Metric::BudgetLimit,
+            Metric::BudgetReserved,
+            Metric::BudgetSpent,
+            Metric::BudgetWindowEnd,
+        ];
+        all.into_iter().for_each(|metric| self.instruments.clear(metric));
+    }
+
+    /// How a budget stands. `window_end` and `forecast` are absent where there is none.
+    pub fn budget(&self, name: &str, cap: Money, total: Total, window_end: Option<Timestamp>, forecast: Option<Money>) {
+        let usd = |metric, usd: Money| self.gauge(metric, &[name]).set(usd.micros());
+        usd(Metric::BudgetLimit, cap);
+        usd(Metric::BudgetSpent, total.settled);
+        usd(Metric::BudgetReserved, total.reserved);
+        usd(Metric::BudgetAmbiguous, total.ambiguous);
+        if let Some(forecast) = forecast {
+            usd(Metric::BudgetForecast, forecast);
+        }
+        if let Some(end) = window_end {
+            self.gauge(Metric::BudgetWindowEnd, &[name]).set(end.as_second());
         }
     }
 

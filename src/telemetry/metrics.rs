@@ -199,9 +199,13 @@ metrics! {
     BudgetLimit = gauge Usd "tollgate_budget_limit_usd" [BUDGET] "Dollars that a budget allows in its window.";
     BudgetSpent = gauge Usd "tollgate_budget_spent_usd" [BUDGET] "Dollars charged to a budget in its window.";
     BudgetReserved = gauge Usd "tollgate_budget_reserved_usd" [BUDGET]
-        "Dollars held of a budget for calls under way or in doubt.";
+        "Dollars set aside of a budget for what is under way.";
+    BudgetAmbiguous = gauge Usd "tollgate_budget_ambiguous_usd" [BUDGET]
+        "Dollars of a budget in doubt, which count like spent ones.";
+    BudgetForecast = gauge Usd "tollgate_budget_forecast_usd" [BUDGET]
+        "Dollars that a budget will have spent when its day ends, at its period's mean rate; absent without one.";
     BudgetWindowEnd = gauge Seconds "tollgate_budget_window_end_timestamp_seconds" [BUDGET]
-        "When a budget's window ends, in seconds since 1970.";
+        "When a budget begins anew, in seconds since 1970; absent when never.";
     AmbiguousOpen = gauge Usd "tollgate_ambiguous_open_usd" [PROVIDER]
         "Dollars held because nobody knows yet whether the provider charged.";
     AmbiguousOldest = gauge Seconds "tollgate_ambiguous_oldest_timestamp_seconds" [PROVIDER]

@@ -28,7 +28,6 @@ use metrics::{Kind, Label, Metric, Values};
 use series::ModelSeries;
 use trace::{Root, Sink};
 
-pub use events::BudgetNow;
 pub use instruments::BadMetric;
 pub use receipt::{Outcome, Receipt};
 

@@ -371,3 +371,34 @@ async fn limits_are_shared() {
     assert_eq!(third.header("retry-after"), Some("120"));
     assert_eq!(billed(&house).await, Money::from_micros(60_000));
 }
+
+/// A price that was decided on the beginning of a body is not undone by its end.
+#[tokio::test]
+async fn a_body_that_takes_back_its_model_is_not_sent_to_its_end() {
+    let house = House::open().await;
+    let mut body = form(&[("model", "sd3.5-medium"), ("prompt", "a fox")]);
+    body.truncate(body.len() - "--B--\r\n".len());
+    body.extend_from_slice(b"--B\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a\"\r\n\r\n");
+    body.extend(std::iter::repeat_n(b'x', 500_000));
+    body.extend_from_slice(
+        b"\r\n--B\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nsd3.5-large\r\n--B--\r\n",
+    );
+    let path = "/stability/v2beta/stable-image/generate/sd3";
+    let answer = native(&house).await.post(path, &[FORM], &body).await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(answer.text().contains("comes a second time"), "{}", answer.text());
+    assert_eq!(books(&house).await, (Money::ZERO, Money::ZERO));
+    assert_eq!(billed(&house).await, Money::ZERO);
+}
+
+/// A cap on money holds here as everywhere.
+#[tokio::test]
+async fn budgets_are_shared() {
+    let cap = "\n[[budget]]\nname = \"pocket\"\nusd = 0.05\nper = \"ever\"\n";
+    let house = House::with(Bounds::default(), |policy| policy + cap).await;
+    assert_eq!(core(&house, "one").await.status, 200);
+    books(&house).await;
+    let second = core(&house, "two").await;
+    assert_eq!((second.status, second.error().1.as_str()), (402, "budget_exhausted"), "{}", second.text());
+    assert_eq!(billed(&house).await, Money::from_micros(30_000));
+}

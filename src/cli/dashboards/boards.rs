@@ -69,6 +69,7 @@ fn overview() -> Board {
 fn money() -> Board {
     let spent = level("max", Metric::BudgetSpent, "", "budget");
     let reserved = level("max", Metric::BudgetReserved, "", "budget");
+    let doubt = level("max", Metric::BudgetAmbiguous, "", "budget");
     let limit = level("max", Metric::BudgetLimit, "", "budget");
     let end = level("max", Metric::BudgetWindowEnd, "", "budget");
     let pace = format!(
@@ -99,12 +100,13 @@ fn money() -> Board {
             .asks(quantile("0.99", Metric::LedgerCommit, ""), "99 %"),
         Panel::lines("Ledger errors", PER_SECOND, "Rows that could not be written.")
             .asks(rate(Metric::LedgerErrors, "", "kind"), "{{kind}}"),
-        Panel::table("Budgets", DOLLARS, "What each budget allows, what is spent and what is held.")
+        Panel::table("Budgets", DOLLARS, "What each budget allows, what is spent, what is held and what is in doubt.")
             .asks(limit.clone(), "limit")
             .asks(spent.clone(), "spent")
-            .asks(reserved.clone(), "held"),
+            .asks(reserved.clone(), "held")
+            .asks(doubt.clone(), "in doubt"),
         Panel::bars("Budgets at the end of their window", SHARE, "Spent, held and what this pace adds, as a share of what is allowed.")
-            .asks(format!("({spent} + {reserved} + clamp_min({pace}, 0) * clamp_min({end} - time(), 0)) / {limit}"), "{{budget}}"),
+            .asks(format!("({spent} + {reserved} + {doubt} + clamp_min({pace}, 0) * clamp_min({end} - time(), 0)) / {limit}"), "{{budget}}"),
     ];
     Board::new("tollgate-money", "Tollgate / Money", "What does it cost, and what did it save?", panels)
 }

@@ -140,7 +140,7 @@ fn line(
         latency_p95: candidate.latency.p95,
         breaker: if matches!(gate, Gate::Broken(_)) { "open" } else { "closed" },
         quota: if matches!(gate, Gate::Spent(_)) { "spent" } else { "ok" },
-        reason: if chosen { None } else { Some(why(candidate, best, request, catalog)) },
+        reason: if chosen { None } else { Some(why(candidate, best, request, catalog, view)) },
     }
 }
 
@@ -150,7 +150,13 @@ fn score_money(score: f64) -> Money {
     Money::from_micros(score.round() as i64)
 }
 
-fn why(candidate: &Candidate, best: Option<&Candidate>, request: &GenerationRequest, catalog: &Catalog) -> Why {
+fn why(
+    candidate: &Candidate,
+    best: Option<&Candidate>,
+    request: &GenerationRequest,
+    catalog: &Catalog,
+    view: &View,
+) -> Why {
     let Some(reason) = candidate.reason else {
         return Why { code: "dearer", text: dearer(candidate, best), place: None };
     };
@@ -162,6 +168,15 @@ fn why(candidate: &Candidate, best: Option<&Candidate>, request: &GenerationRequ
     let (code, text, place) = match reason {
         Reason::BreakerOpen(wait) => {
             ("breaker_open", format!("the breaker is open for {}", secs(wait)), provider_place)
+        }
+        Reason::BudgetExhausted(at) => {
+            let budget = view.budgets.get(usize::from(at));
+            let text = budget.map(|budget| {
+                let (name, left) = (&budget.budget.name, budget.left);
+                format!("may cost ${}, and the budget `{name}` has ${left} left", candidate.quote.worst)
+            });
+            let place = budget.map(|budget| budget.budget.place.clone());
+            ("budget_exhausted", text.unwrap_or_default(), place)
         }
         Reason::DataPolicy => ("data_policy", "the provider is not marked local".to_owned(), provider_place),
         Reason::Deadline => ("deadline", deadline(candidate, &terms.deadline), term_place(&terms.deadline)),

@@ -7,6 +7,7 @@ impl Reason {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::BreakerOpen(_) => "breaker_open",
+            Self::BudgetExhausted(_) => "budget_exhausted",
             Self::DataPolicy => "data_policy",
             Self::Deadline => "deadline",
             Self::Floor => "floor",

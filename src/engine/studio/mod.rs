@@ -4,6 +4,7 @@
 //! verdicts and purchases go through the routes that every caller uses. What it refuses to know: HTML, HTTP and JSON.
 //! To add a view: a method here with the rows of `state::studio` and the planner's own functions.
 
+mod budgets;
 mod thumbs;
 mod whatif;
 
@@ -23,6 +24,7 @@ use crate::state::studio::gallery::{self, Verdict, Wanted, Window};
 use crate::state::studio::sums::{self, Sum};
 use crate::state::{LedgerFault, Record};
 
+pub use budgets::BudgetOutlook;
 pub use thumbs::Thumbs;
 pub use whatif::{Point, WhatIf};
 
@@ -33,6 +35,13 @@ pub struct Viewer {
     pub name: Arc<str>,
     /// Whose pictures are shown.
     pub owner: Owner,
+}
+
+impl Viewer {
+    /// Whether what this key bought is shown to them.
+    pub fn sees(&self, key: &str) -> bool {
+        self.owner.as_deref().is_none_or(|owner| owner == key)
+    }
 }
 
 /// The model that always buying the best would buy.
@@ -66,7 +75,7 @@ impl Engine {
     /// One generation with every word on its pictures; `None` when there is none that this viewer may see.
     pub async fn story(&self, viewer: &Viewer, id: &str) -> Result<Option<(Record, Vec<Verdict>)>, Refusal> {
         let Some(record) = self.read(self.ledger.show(id).await)? else { return Ok(None) };
-        if viewer.owner.as_deref().is_some_and(|owner| owner != &*record.opening.key) {
+        if !viewer.sees(&record.opening.key) {
             return Ok(None);
         }
         let said = self.read(gallery::verdicts_of(&*self.ledger, id).await)?;

@@ -16,6 +16,7 @@ use super::credential;
 use super::fields::{Fields, LOOK};
 use super::journey::{Journey, Way};
 use super::proxy::Passthrough;
+use super::rest::Watch;
 use super::socket::Socket;
 use crate::domain::catalog::ProviderIx;
 use crate::domain::native::{Asking, Captures, Place, Priced, Route};
@@ -50,7 +51,8 @@ impl Passthrough {
         }
         let found = find(&snapshot, named, &method, below)?;
         let looked = looks(found.route);
-        let priced = self.price(session, &snapshot, &found).await?;
+        let (priced, watch) = self.price(session, &snapshot, &found).await?;
+        journey.watch = watch;
         let endpoint = snapshot.endpoints.get(usize::from(found.provider.0)).ok_or(Refusal::Internal)?;
         let origin = Origin::of(&endpoint.base_url).ok_or(Refusal::Internal)?;
         let query = query.map(|query| credential::without_key(&query)).filter(|query| !query.is_empty());
@@ -83,7 +85,12 @@ impl Passthrough {
     }
 
     /// What the call costs; reads the beginning of its body when that tells.
-    async fn price(&self, session: &mut Session, snapshot: &Snapshot, found: &Found<'_>) -> Result<Priced, Refused> {
+    async fn price(
+        &self,
+        session: &mut Session,
+        snapshot: &Snapshot,
+        found: &Found<'_>,
+    ) -> Result<(Priced, Option<Watch>), Refused> {
         let looks = looks(found.route);
         let length = content_length(session.req_header());
         let (seen, whole) =
@@ -102,10 +109,11 @@ impl Passthrough {
             body_bytes: length.unwrap_or(body_bytes).max(seen.len() as u64),
             today: clock::today(),
         };
-        asking.price(found.route, |field| fields.read(field)).map_err(|unpriced| {
+        let priced = asking.price(found.route, |field| fields.read(field)).map_err(|unpriced| {
             let pointer = if unpriced.field.starts_with('/') { unpriced.field } else { format!("/{}", unpriced.field) };
-            Refusal::InvalidRequest { pointer, detail: format!("{}; nothing was sent", unpriced.detail) }.into()
-        })
+            Refusal::InvalidRequest { pointer, detail: format!("{}; nothing was sent", unpriced.detail) }
+        })?;
+        Ok((priced, fields.watch(&found.route.tariff.fields()).filter(|_| looks)))
     }
 }
 

@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use super::rest::Watch;
 use super::skeleton::Skeleton;
 use crate::domain::native::{Captures, Field, Place, Reading};
 
@@ -14,6 +15,7 @@ pub(super) const LOOK: usize = 64 * 1024;
 /// A call that was looked at.
 pub(super) struct Fields<'a> {
     captures: Captures<'a>,
+    boundary: Option<String>,
     body: Look,
 }
 
@@ -31,11 +33,30 @@ impl<'a> Fields<'a> {
     /// Reads the beginning of a body, or all of it when it is `whole`.
     pub(super) fn of(captures: Captures<'a>, content_type: Option<&str>, seen: &[u8], whole: bool) -> Self {
         let boundary = content_type.and_then(boundary);
-        let body = match boundary {
-            Some(boundary) => Look::Form(parts(seen, &boundary), whole),
+        let body = match &boundary {
+            Some(boundary) => Look::Form(parts(seen, boundary), whole),
             None => json(seen, whole),
         };
-        Self { captures, body }
+        Self { captures, boundary, body }
+    }
+
+    /// What the rest of a body may not take back; `None` when there is no rest.
+    pub(super) fn watch(&self, fields: &[&Field]) -> Option<Watch> {
+        match (&self.body, &self.boundary) {
+            (Look::Form(_, false), Some(boundary)) => {
+                let told = fields.iter().filter(|field| field.place == Place::Form);
+                Some(Watch::form(boundary, told.map(|field| field.name.to_string()).collect()))
+            }
+            (Look::Json(_, false), _) => {
+                let told = fields.iter().filter(|field| field.place == Place::Json);
+                let text = |field: &&&Field| match self.read(field) {
+                    Reading::Is(text) => Some((field.name.to_string(), text)),
+                    Reading::Absent | Reading::Beyond => None,
+                };
+                Some(Watch::json(LOOK, told.filter_map(|field| text(&field)).collect()))
+            }
+            _ => None,
+        }
     }
 
     /// What a field says.
@@ -64,7 +85,7 @@ fn every(parts: &[(String, String)], name: &str) -> Option<String> {
 }
 
 /// A number or a text; anything else says nothing.
-fn said(value: &Value) -> Option<String> {
+pub(super) fn said(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -116,17 +137,22 @@ fn parts(seen: &[u8], boundary: &str) -> Vec<(String, String)> {
 /// A part that is no file: its name and text.
 fn text_part(part: &[u8]) -> Option<(String, String)> {
     let end = find(part, b"\r\n\r\n")?;
-    let head = std::str::from_utf8(part.get(..end)?).ok()?;
+    let (name, _) = part_head(part.get(..end)?).filter(|(_, file)| !file)?;
     let value = part.get(end + 4..).filter(|value| value.len() <= 1024)?;
+    Some((name, std::str::from_utf8(value).ok()?.trim().to_owned()))
+}
+
+/// The name in the head of a form's part, and whether it is a file's.
+pub(super) fn part_head(head: &[u8]) -> Option<(String, bool)> {
+    let head = std::str::from_utf8(head).ok()?;
     let disposition = head.split("\r\n").find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.trim().eq_ignore_ascii_case("content-disposition").then_some(value)
     })?;
     let mut parameters = disposition.split(';').skip(1).filter_map(|parameter| parameter.trim().split_once('='));
     let file = parameters.clone().any(|(name, _)| name.eq_ignore_ascii_case("filename"));
-    let (_, name) = parameters.find(|(name, _)| name.eq_ignore_ascii_case("name")).filter(|_| !file)?;
-    let value = std::str::from_utf8(value).ok()?;
-    Some((name.trim_matches('"').to_owned(), value.trim().to_owned()))
+    let (_, name) = parameters.find(|(name, _)| name.eq_ignore_ascii_case("name"))?;
+    Some((name.trim_matches('"').to_owned(), file))
 }
 
 fn find(within: &[u8], what: &[u8]) -> Option<usize> {

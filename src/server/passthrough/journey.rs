@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::address::Origin;
 use super::answer::Answer;
+use super::rest::Watch;
 use crate::domain::fault::{Billed, Blame, Class, Fault};
 use crate::engine::Engine;
 use crate::engine::transit::{Ended, Transit};
@@ -32,6 +33,10 @@ pub(super) struct Journey {
     pub(super) way: Option<Way>,
     pub(super) transit: Option<Transit>,
     pub(super) answer: Answer,
+    /// What the rest of its body may not take back.
+    pub(super) watch: Option<Watch>,
+    /// Whether its body contradicted itself.
+    pub(super) contradicts: bool,
     /// Whether any byte of it may have left.
     pub(super) sent: bool,
     /// Whether all of it came.
@@ -65,6 +70,8 @@ impl Journey {
             way: None,
             transit: None,
             answer: Answer::default(),
+            watch: None,
+            contradicts: false,
             sent: false,
             complete: false,
             refused: None,

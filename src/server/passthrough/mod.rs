@@ -6,7 +6,7 @@
 //! To add a place where a vendor's SDK puts its key: `credential`. To add a call: a route in the policy, and no code.
 //!
 //! `socket` is a caller's connection, `admit` what is decided first, `proxy` the way of one call through Pingora's phases, `journey` what is known of it,
-//! `address` where it goes, `answer` and `skeleton` what is kept of what comes back.
+//! `rest` what the rest of a body may not take back, `address` where it goes, `answer` and `skeleton` what is kept of what comes back.
 
 mod address;
 mod admit;
@@ -15,6 +15,7 @@ mod credential;
 mod fields;
 mod journey;
 mod proxy;
+mod rest;
 mod skeleton;
 mod socket;
 

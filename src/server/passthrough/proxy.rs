@@ -72,6 +72,9 @@ impl Passthrough {
     }
 }
 
+const TWICE: &str = "a field that tells the price comes a second time in the body; it was not sent to its end, and nothing was \
+    bought";
+
 /// Methods are of the caller's making; a label is not.
 fn label(method: &http::Method) -> &'static str {
     match method.as_str() {
@@ -144,10 +147,15 @@ impl ProxyHttp for Passthrough {
     async fn request_body_filter(
         &self,
         _: &mut Session,
-        _: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         end: bool,
         journey: &mut Journey,
     ) -> Result<()> {
+        let piece = body.as_deref().unwrap_or_default();
+        if journey.watch.as_mut().is_some_and(|watch| !watch.holds(piece, end)) {
+            journey.contradicts = true;
+            return Err(Error::explain(ErrorType::InvalidHTTPHeader, "the body contradicts its beginning").into_down());
+        }
         journey.complete |= end;
         Ok(())
     }
@@ -201,11 +209,14 @@ impl ProxyHttp for Passthrough {
         let began = session.response_written().is_some_and(|head| !head.status.is_informational());
         let gone =
             *error.esource() == pingora::ErrorSource::Downstream && !matches!(error.etype(), ErrorType::ReadTimedout);
-        if began || gone {
+        if began || (gone && !journey.contradicts) {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         }
         let attempts: Vec<_> = journey.transit.iter().map(|transit| transit.attempt(&fault)).collect();
         let refusal = match (*error.esource() == pingora::ErrorSource::Downstream, fault.class, fault.billed) {
+            (true, ..) if journey.contradicts => {
+                Refusal::InvalidRequest { pointer: "/".to_owned(), detail: TWICE.to_owned() }
+            }
             (true, ..) => Refusal::SlowRequest,
             (_, Class::TimeOut, Billed::Unknown) => Refusal::DeadlineExceeded { outcome: Doubt::Ambiguous, attempts },
             _ => Refusal::ProvidersFailed(attempts),

@@ -90,10 +90,8 @@ async function follow(job, hear, signal) {
   for (;;) {
     const told = await (await send("GET", `${job}?wait=20`, undefined, {}, signal)).json();
     hear("state", told);
-    if (told.status === "succeeded") return told.result ?? told.answer ?? told;
-    if (told.status === "failed" || told.status === "cancelled") {
-      throw new Refused(told.error?.status ?? 502, told.error?.error ? told.error : { detail: told.error?.message ?? told.error?.detail ?? `The job ${told.status}.` });
-    }
+    if (told.status === "succeeded") return told;
+    if (told.status === "failed" || told.status === "cancelled") throw new Refused(502, told.detail || told.error ? told : { detail: `The job was ${told.status}.` });
   }
 }
 

@@ -11,7 +11,7 @@ export function planner(room, about) {
   let floor = about.quality;
   let held = null;
   const market = h("div", { class: "card" });
-  const belief = h("div", { class: "card" });
+  const belief = h("div", { class: "card belief" });
   const whatIf = h("div", { class: "card" });
   const wide = new ResizeObserver(() => held && draw());
 
@@ -31,10 +31,12 @@ export function planner(room, about) {
 
   function draw() {
     const { explained, traffic, curve } = held;
-    const models = [...new Set(explained.candidates.map((candidate) => candidate.model))].sort((a, b) => (traffic.get(b) ?? 0) - (traffic.get(a) ?? 0));
+    const images = [...traffic.values()].reduce((sum, value) => sum + value, 0);
+    const weight = new Map([...traffic].map(([model, number]) => [model, number / images]));
+    for (const point of curve.points) for (const part of point.mix) weight.set(part.model, (weight.get(part.model) ?? 0) + part.share / 20);
+    const models = [...weight].sort((a, b) => b[1] - a[1]).map(([model]) => model);
     const colour = palette(models);
     const width = Math.max(320, market.clientWidth - 40);
-    const images = [...traffic.values()].reduce((sum, value) => sum + value, 0);
     put(market, h("h2", null, "What quality costs", h("small", null, `one picture of 1024×1024 for ${task}`)),
       scatter(explained, traffic, about.tiers, colour, width),
       h("p", { class: "muted" }, images ? `Large dots carry traffic: ${count(images, "picture")} in 30 days. ` : "No traffic for this task in 30 days. ", "The line is the frontier: nothing that may run is both cheaper and better. Hollow dots may not run now; point at one for the reason."));
@@ -42,7 +44,7 @@ export function planner(room, about) {
     const shown = { ...explained, floor, candidates: single.sort((a, b) => b.expected.accept - a.expected.accept).map((candidate) => ({ ...candidate, chosen: false, reason: candidate.expected.accept_interval[0] >= floor ? { code: "dearer", text: "meets the floor" } : { code: "floor", text: "below the floor" } })) };
     const verdicts = new Map(single.map((candidate) => [candidate.model, candidate.verdicts]));
     put(belief, h("h2", null, "How sure the planner is", h("small", null, "acceptance, 90 % interval")),
-      intervals(shown, "", 14),
+      intervals(shown, "", 16, Math.min(width, 760)),
       h("p", { class: "muted" }, [...verdicts.values()].some((number) => number > 0) ? `Verdicts behind it: ${[...verdicts].filter(([, number]) => number >= 0.5).map(([model, number]) => `${short(model)} ${Math.round(number)}`).join(", ")}.` : "No verdicts yet: these are the policy's estimates."));
     drawWhatIf(curve, colour);
   }

@@ -3,7 +3,7 @@
 import { choice, h, put, rested, say } from "/studio/dom.js";
 import { generate, judge, plan } from "/studio/gateway.js";
 import { intervals } from "/studio/plot.js";
-import { count, micros, secs, short, steps, usd, why } from "/studio/words.js";
+import { count, micros, plain, secs, short, steps, usd, why } from "/studio/words.js";
 
 const SIZES = [["512x512", "512 × 512"], ["1024x1024", "1024 × 1024"], ["1344x768", "1344 × 768, wide"], ["768x1344", "768 × 1344, tall"], ["2048x2048", "2048 × 2048"]];
 const kept = { prompt: "", task: "", size: "1024x1024", quality: "", n: "1", project: "", model: "auto" };
@@ -53,7 +53,7 @@ export function play(room, about, rater) {
       h("details", null, h("summary", null, `All ${count(explained.candidates.length, "candidate")}, and why not`),
         h("ol", { class: "candidates" }, explained.candidates.map((candidate) => h("li", { class: candidate.chosen ? "chosen" : "" },
           h("b", null, steps(candidate)), h("span", null, usd(micros(candidate.expected.cost_usd))),
-          h("small", null, candidate.chosen ? "chosen" : `${candidate.reason?.text ?? ""}${candidate.reason?.at ? ` (${candidate.reason.at})` : ""}`))))));
+          h("small", null, candidate.chosen ? "chosen" : `${plain(candidate.reason?.text)}${candidate.reason?.at ? ` (${candidate.reason.at})` : ""}`))))));
   }
 
   async function make() {
@@ -92,7 +92,7 @@ export function play(room, about, rater) {
       const shot = h("figure", { class: "shot" });
       const give = async (accepted) => {
         try {
-          await judge(answer.id, index, accepted, rater(), "");
+          await judge(answer.generation ?? answer.id, index, accepted, rater(), "");
           shot.className = `shot ${accepted ? "yes" : "no"}`;
           say(accepted ? "Accepted" : "Rejected", accepted ? "good" : "no");
         } catch (error) {

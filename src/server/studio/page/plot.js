@@ -15,11 +15,11 @@ const drawing = (width, height, label, ...children) =>
 const words = (x, y, text, more = {}) => s("text", { x, y, ...more }, text);
 
 /** Acceptance of each candidate with its interval, the floor, and what an accepted picture costs. */
-export function intervals(explained, made = "", most = 9) {
+export function intervals(explained, made = "", most = 9, width = 400) {
   const all = explained.candidates.filter((candidate) => candidate.expected.accept > 0);
   const rows = all.slice(0, most);
   if (!rows.length) return null;
-  const [width, row, left, right] = [420, 26, 148, 76];
+  const [row, left, right] = [26, Math.min(190, width * 0.42), 92];
   const height = rows.length * row + 26;
   const x = (share) => left + share * (width - left - right);
   const lines = rows.map((candidate, index) => {
@@ -29,7 +29,7 @@ export function intervals(explained, made = "", most = 9) {
     const name = (candidate.steps ?? []).filter((step) => step.op !== "resize").map((step) => step.model ? short(step.model) : step.op).join(" → ");
     return s("g", { class: `interval ${state}` },
       s("title", null, `${name}: ${candidate.reason?.text ?? "chosen"}`),
-      words(0, y + 4, clip(name, 22), { class: candidate.model === made ? "name made" : "name" }),
+      words(0, y + 4, clip(name, Math.floor((left - 8) / 6.1)), { class: candidate.model === made ? "name made" : "name" }),
       s("line", { x1: x(low), x2: x(high), y1: y, y2: y }),
       s("circle", { cx: x(candidate.expected.accept), cy: y, r: candidate.chosen ? 5.5 : 4 }),
       words(width, y + 4, usd(micros(candidate.expected.per_accepted_usd)), { class: "value", "text-anchor": "end" }));
@@ -93,7 +93,8 @@ export function scatter(explained, traffic, floors, colour, width = 860) {
   const costs = points.map((point) => Math.max(point.cost, 200));
   const [low, high] = [Math.log10(Math.min(...costs, 5_000)) - 0.12, Math.log10(Math.max(...costs, 50_000)) + 0.12];
   const x = (cost) => left + ((Math.log10(Math.max(cost, 200)) - low) / (high - low)) * (width - left - right);
-  const y = (share) => top + (1 - share) * (height - top - bottom);
+  const least = Math.max(0, Math.floor((Math.min(...points.map((point) => point.accept), ...floors.map((floor) => floor.quality)) - 0.08) * 10) / 10);
+  const y = (share) => top + (1 - (Math.max(share, least) - least) / (1 - least)) * (height - top - bottom);
   const ticks = [500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 2_000_000].filter((cost) => Math.log10(cost) >= low && Math.log10(cost) <= high);
   const frontier = [];
   for (const point of points.filter((point) => point.able).sort((a, b) => a.cost - b.cost || b.accept - a.accept)) {
@@ -102,30 +103,35 @@ export function scatter(explained, traffic, floors, colour, width = 860) {
   const path = frontier.map((point, index) => `${index ? `H${x(point.cost)}V${y(point.accept)}` : `M${x(point.cost)} ${y(point.accept)}`}`).join("");
   const whole = [...traffic.values()].reduce((sum, value) => sum + value, 0) || 1;
   const placed = [];
-  const dots = points.sort((a, b) => (traffic.get(b.candidate.model) ?? 0) - (traffic.get(a.candidate.model) ?? 0)).map((point) => {
+  const rank = (point) => (traffic.get(point.candidate.model) ?? 0) + (frontier.includes(point) ? 0.5 : 0) + (point.able ? 0.1 : 0);
+  const size = (point) => (point.candidate.steps.filter((one) => one.op !== "resize").length === 1 ? 4.5 + Math.sqrt((traffic.get(point.candidate.model) ?? 0) / whole) * 16 : 3);
+  for (const point of points) placed.push([x(point.cost) - size(point), y(point.accept) + 4, x(point.cost) + size(point)]);
+  const dots = points.sort((a, b) => rank(b) - rank(a)).map((point) => {
     const { candidate, cost, accept, able } = point;
     const plain = candidate.steps.filter((one) => one.op !== "resize").length === 1;
     const share = plain ? (traffic.get(candidate.model) ?? 0) / whole : 0;
-    const radius = plain ? 4.5 + Math.sqrt(share) * 16 : 3;
+    const radius = size(point);
     const [from, to] = candidate.expected.accept_interval;
     const at = [x(cost), y(accept)];
     const name = short(candidate.model);
-    const side = at[0] + radius + 6 + name.length * 6.4 > width - right ? -1 : 1;
-    const box = [at[0] + side * (radius + 5), at[1] + 4];
-    const room = plain && able && !placed.some(([px, py]) => Math.abs(px - box[0]) < 96 && Math.abs(py - box[1]) < 13);
-    if (room) placed.push(box);
+    const wide = name.length * 6.3 + 6;
+    const clear = ([px, py]) => !placed.some((box) => px < box[2] && px + wide > box[0] && Math.abs(py - box[1]) < 12);
+    const spots = [[at[0] + radius + 5, at[1] + 4], [at[0] - radius - 5 - wide, at[1] + 4], ...[10, 24, 38].flatMap((away) => [[at[0] + 4, at[1] - radius - away], [at[0] - wide - 2, at[1] - radius - away], [at[0] + 4, at[1] + radius + away + 8], [at[0] - wide - 2, at[1] + radius + away + 8]])];
+    const weighty = share > 0.02 || frontier.includes(point);
+    const spot = plain && able && weighty ? spots.find((one) => one[0] > left && one[0] + wide < width - right && clear(one)) : null;
+    if (spot) placed.push([spot[0], spot[1], spot[0] + wide]);
     return s("g", { class: `dot ${able ? "" : "out"} ${candidate.chosen ? "chosen" : ""}` },
       s("title", null, `${name}${plain ? "" : ` → ${candidate.steps.slice(1).map((one) => one.model ? short(one.model) : one.op).join(" → ")}`}: accepted ${percent(accept)} (${percent(from)} to ${percent(to)}), ${usd(cost)}${share ? `, ${percent(share)} of traffic` : ""}${candidate.reason ? `; ${candidate.reason.text}` : ""}`),
-      plain ? s("line", { class: "whisker", x1: at[0], x2: at[0], y1: y(from), y2: y(to) }) : null,
+      weighty && plain ? s("line", { class: "whisker", x1: at[0], x2: at[0], y1: y(from), y2: y(to) }) : null,
       s("circle", { class: plain ? colour(candidate.model) : "minor", cx: at[0], cy: at[1], r: radius }),
-      room ? words(box[0], box[1], name, { class: "label", "text-anchor": side < 0 ? "end" : "start" }) : null);
+      spot ? words(spot[0], spot[1], name, { class: "label" }) : null);
   });
   return drawing(width, height,
     `Cost against expected acceptance of ${points.length} plans for ${explained.task}. On the frontier, from cheap to dear: ${frontier.map((point) => `${short(point.candidate.model)} ${percent(point.accept)} for ${usd(point.cost)}`).join(", ")}`,
-    [0, 0.25, 0.5, 0.75, 1].map((share) => [s("line", { class: "grid", x1: left, x2: width - right, y1: y(share), y2: y(share) }), words(left - 8, y(share) + 4, percent(share), { class: "tick", "text-anchor": "end" })]),
+    [0, 0.2, 0.4, 0.6, 0.8, 1].filter((share) => share >= least).map((share) => [s("line", { class: "grid", x1: left, x2: width - right, y1: y(share), y2: y(share) }), words(left - 8, y(share) + 4, percent(share), { class: "tick", "text-anchor": "end" })]),
     ticks.map((cost) => words(x(cost), height - 20, usd(cost, 0), { class: "tick", "text-anchor": "middle" })),
     words(left + (width - left - right) / 2, height - 3, "expected cost of a picture", { class: "tick", "text-anchor": "middle" }),
-    floors.map(({ name, quality }) => [s("line", { class: "floor", x1: left, x2: width - right, y1: y(quality), y2: y(quality) }), words(width - right, y(quality) - 4, `${name} ${percent(quality)}`, { class: "tick", "text-anchor": "end" })]),
+    floors.map(({ name, quality }) => [s("line", { class: "floor", x1: left, x2: width - right, y1: y(quality), y2: y(quality) }), words(left + 6, y(quality) - 4, `${name} ${percent(quality)}`, { class: "tick" })]),
     s("path", { class: "frontier", d: path }), dots);
 }
 

@@ -1,6 +1,6 @@
 // Spend: where the money went, what an accepted picture costs, and what always buying the best would have cost.
 
-import { choice, h, put, segments } from "/studio/dom.js";
+import { h, put, segments } from "/studio/dom.js";
 import { live, read } from "/studio/gateway.js";
 import { bars, palette } from "/studio/plot.js";
 import { cents, count, percent, short, usd } from "/studio/words.js";
@@ -38,7 +38,7 @@ export function spend(room, about) {
   const tiles = h("div", { class: "figures" });
   const chart = h("div", { class: "card" });
   const table = h("div", { class: "card scroll", tabindex: "0", role: "region", "aria-label": "Spend in a table" });
-  const budgets = h("div", null);
+  const budgets = h("div", { class: "slot" });
   const wide = new ResizeObserver(() => held && draw(held));
 
   async function load(force) {
@@ -74,7 +74,7 @@ export function spend(room, about) {
       names.length ? bars(slots, names, colour, Math.max(320, chart.clientWidth - 40)) : h("p", { class: "empty" }, "Nothing was spent in this time."),
       h("ul", { class: "legend" }, names.slice(0, 9).map((key) => h("li", null, h("i", { class: colour(key) }), way === "model" ? short(key) : key))));
     put(table, rows(groups, all.settled));
-    put(budgets, about.budgets?.length ? budgetsOf(data.budgets ?? about.budgets) : null);
+    put(budgets, data.budgets.length ? budgetsOf(data.budgets) : null);
   }
 
   const savedWords = () => `For each task, the pictures that the planner expected to be accepted, bought from the model most likely to please: ${about.best.map((best) => `${best.task} ${short(best.model)} at ${usd(best.micros)}`).join(", ")}.`;
@@ -98,7 +98,7 @@ export function spend(room, about) {
     h("div", { class: "title" }, h("h1", null, "Spend"),
       h("div", { class: "pair wrap" },
         segments("Time", SPANS, days, (value) => { days = value; load(true); }),
-        choice("By", WAYS, way, (value) => { way = value; if (held) draw(held); }))),
+        segments("By", WAYS, way, (value) => { way = value; if (held) draw(held); }))),
     tiles, chart, budgets, table,
     h("p", { class: "muted note" }, savedWords()));
   wide.observe(chart);

@@ -4,11 +4,11 @@ import { dialog, h, put, say } from "/studio/dom.js";
 import { plan, read, upscale } from "/studio/gateway.js";
 import { intervals } from "/studio/plot.js";
 import { imageOf, keyOf, told } from "/studio/wall.js";
-import { ago, count, percent, secs, short, steps, usd, why } from "/studio/words.js";
+import { ago, count, percent, secs, short, usd, why } from "/studio/words.js";
 
 /** Opens the picture at the wall's place. `judge(place, accepted)` resolves when it is said. */
 export function view(wall, judge, compare) {
-  const image = h("img", { class: "large", alt: "" });
+  const image = h("img", { class: "large", alt: "", fetchpriority: "high" });
   const stage = h("div", { class: "stage" }, image);
   const side = h("div", { class: "story" });
   const place = h("span", { class: "where" });
@@ -168,7 +168,7 @@ async function explainInto(element, picture, story) {
   try {
     const explained = await plan(ask);
     const chosen = explained.candidates.find((candidate) => candidate.chosen);
-    const same = chosen && steps(chosen).split(" ")[0] === short(story.plan.split(" → ")[0]);
+    const same = chosen?.model === story.plan.split(" → ")[0];
     put(element,
       chosen && !same ? h("p", null, `It was made by ${short(story.plan.split(" → ")[0])}. Asked today with the default quality, the planner says:`) : null,
       why(explained).map((sentence) => h("p", null, sentence)),

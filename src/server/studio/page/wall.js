@@ -197,7 +197,7 @@ export class Wall {
   }
 
   tile() {
-    const image = h("img", { alt: "", decoding: "async", draggable: "false" });
+    const image = h("img", { alt: "", decoding: "async", draggable: "false", fetchpriority: "low" });
     const caption = h("span", { class: "caption" });
     const badge = h("span", { class: "badge", "aria-hidden": "true" });
     const tile = h("li", null, h("button", {

@@ -30,8 +30,16 @@ export function ago(ms, now = Date.now()) {
   return new Date(ms).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: s > 2e7 ? "numeric" : undefined });
 }
 
-/** A model's name without its provider. */
-export const short = (model) => (model ?? "").split("/").slice(1).join("/") || model || "–";
+/** A model's name without its provider, where that says enough. */
+export function short(model) {
+  const [provider, ...rest] = (model ?? "").split("/");
+  const name = rest.join("/");
+  if (!name) return model || "–";
+  return name.length < 9 && !name.includes(provider) ? `${provider} ${name}` : name;
+}
+
+/** A sentence of the gateway with its dollars as this page writes them. */
+export const plain = (text) => (text ?? "").replace(/\$(\d+\.\d{3,6})/g, (_, dollars) => usd(Number(dollars) * 1e6));
 
 /** The steps of a candidate, in words. */
 export function steps(plan) {
@@ -56,9 +64,9 @@ export function why(explained) {
     `At ${usd(micros(e.cost_usd))} a request it is the cheapest way to an accepted picture: ${usd(micros(e.per_accepted_usd))}, looks included.`,
   ];
   const next = all.find((candidate) => !candidate.chosen && candidate.reason?.code === "dearer");
-  if (next) told.push(`Next would be ${short(next.model)}: ${next.reason.text}.`);
+  if (next) told.push(`Next would be ${short(next.model)}: ${plain(next.reason.text)}.`);
   const better = all.filter((c) => !c.chosen && c.expected.accept > e.accept + 0.005).sort((a, b) => b.expected.accept - a.expected.accept)[0];
-  if (better && better !== next) told.push(`The best, ${short(better.model)}, would please ${Math.round(better.expected.accept * 100)} of 100 for ${usd(micros(better.expected.cost_usd))}: ${better.reason?.text ?? ""}.`);
+  if (better && better !== next) told.push(`The best, ${short(better.model)}, would please ${Math.round(better.expected.accept * 100)} of 100 for ${usd(micros(better.expected.cost_usd))}: ${plain(better.reason?.text)}.`);
   const cheaper = all.filter((c) => !c.chosen && c.reason?.code === "floor").length;
   if (cheaper) told.push(`${count(cheaper, "plan")} ${cheaper === 1 ? "is" : "are"} below the floor.`);
   if (explained.rule) told.push(`The rule “${explained.rule}” of the policy set the terms.`);
