@@ -26,8 +26,9 @@ use crate::state::limits::LocalLimits;
 use crate::state::postgres::PostgresLedger;
 use crate::state::reader::Tesseract;
 use crate::state::sqlite::SqliteLedger;
-use crate::telemetry::{Telemetry, clock};
+use crate::telemetry::{Telemetry, clock, trace};
 use crate::transport::HttpTransport;
+use crate::transport::otlp::Collector;
 use crate::transport::webhook::Webhooks;
 
 /// A running gateway. Its doors close and its purchases end with [`House::shutdown`].
@@ -114,6 +115,7 @@ impl House {
         let (listeners, data) = (doorway.kept, settings.data().to_owned());
         let house = Self { engine, api, admin, native, listeners, data, tasks: Tasks::default(), stop, grace, notes };
         house.follow(snapshots);
+        house.record(&settings)?;
         house.learn().await?;
         house.do_jobs(usize::try_from(settings.jobs.at_once).unwrap_or(usize::MAX));
         Ok(house)
@@ -150,6 +152,19 @@ impl House {
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         });
+    }
+
+    /// Sends traces to the collector, if one is named.
+    fn record(&self, settings: &Settings) -> Result<(), Failure> {
+        let Some(url) = &settings.traces.url else { return Ok(()) };
+        let telemetry = Arc::clone(self.engine.telemetry());
+        let (sink, finished) = trace::sink(settings.traces.percent);
+        telemetry.traced_to(sink);
+        let collector = Collector::at(url, telemetry).map_err(|why| {
+            Failure::usage(why.to_string()).help("name it in traces.url, such as http://127.0.0.1:4318")
+        })?;
+        self.tasks.spawn(collector.export(finished, self.stop.subscribe()));
+        Ok(())
     }
 
     /// Recalls every verdict that still counts, then looks for those that other replicas took.
@@ -297,7 +312,10 @@ fn snapshots(settings: &Settings, telemetry: &Arc<Telemetry>) -> Result<Arc<Snap
     let name = |model: &Model| catalog.provider(model.provider).map(|provider| provider.name.clone());
     let models: Vec<_> = catalog.models.iter().filter_map(|model| Some((name(model)?, &*model.id))).collect();
     telemetry.expect(models.iter().map(|(provider, id)| (&**provider, *id)));
+    let tasks = catalog.tasks.iter().map(|task| &*task.name);
+    telemetry.expect_policy(snapshot.rules.iter().map(|rule| &*rule.id), tasks);
     telemetry.policy_in_force(&snapshot.digest);
+    telemetry.quota_mode("local");
     Ok(snapshots)
 }
 
