@@ -16,13 +16,16 @@ use tollgate::domain::quality::{ArmPrior, Estimator, Heard, Reading, Settings};
 mod market;
 
 fn planning(criterion: &mut Criterion) {
-    for (name, generators, upscalers, side) in [
-        ("12 models", 12, 0, 512),
-        ("12 models x 3 upscalers, 2048 px", 12, 3, 2048),
-        ("40 models x 8 upscalers, 512 px", 40, 8, 512),
-        ("40 models x 8 upscalers, 2048 px", 40, 8, 2048),
+    for (name, generators, upscalers, side, is_checked) in [
+        ("12 models", 12, 0, 512, false),
+        ("12 models, checked", 12, 0, 512, true),
+        ("12 models x 3 upscalers, 2048 px", 12, 3, 2048, false),
+        ("40 models x 8 upscalers, 512 px", 40, 8, 512, false),
+        ("40 models x 8 upscalers, 512 px, checked", 40, 8, 512, true),
+        ("40 models x 8 upscalers, 2048 px, checked", 40, 8, 2048, true),
     ] {
-        let catalog = market::many(generators, upscalers);
+        let market = market::many(generators, upscalers);
+        let catalog = if is_checked { market::checked(market, 0.8, 0.1) } else { market };
         let (view, request) = (market::view(&catalog), market::request(side, 0.4));
         criterion.bench_function(&format!("plan {name}"), |bencher| {
             bencher.iter(|| plan(black_box(&request), black_box(&catalog), black_box(&view), market::TODAY));
