@@ -24,6 +24,7 @@ use crate::state::Ledger;
 use crate::state::images::StoredImages;
 use crate::state::limits::LocalLimits;
 use crate::state::postgres::PostgresLedger;
+use crate::state::reader::Tesseract;
 use crate::state::sqlite::SqliteLedger;
 use crate::telemetry::{Telemetry, clock};
 use crate::transport::HttpTransport;
@@ -73,9 +74,11 @@ impl House {
         let mut doorway = Doorway { inherited, kept: Listeners::default() };
         let api = doorway.bind("api", settings.server.listen, "API", "--listen").await?;
         let admin = doorway.bind("admin", settings.server.admin, "admin plane", "--admin").await?;
-        let native = match snapshot.native.on || settings.server.proxy_always {
-            true => Some(doorway.bind("proxy", settings.server.proxy, "pass-through", "--proxy").await?),
-            false => None,
+        let on = snapshot.native.on || settings.server.proxy_always;
+        let native = if on {
+            Some(doorway.bind("proxy", settings.server.proxy, "pass-through", "--proxy").await?)
+        } else {
+            None
         };
         if let Some(predecessor) = predecessor {
             await_books(predecessor, &settings).await?;
@@ -88,6 +91,7 @@ impl House {
             ledger: books.ledger,
             images: Arc::new(images(&settings)?),
             limits: Arc::new(LocalLimits::new()),
+            reader: Arc::new(Tesseract::default()),
             transport: Arc::new(transport.counted_by(Arc::clone(&telemetry))),
             telemetry,
             keep_prompts: settings.log.prompts,
