@@ -13,6 +13,7 @@ mod completions;
 mod console;
 mod demo;
 mod doctor;
+mod doorway;
 mod evaluate;
 mod exit;
 mod explain;
