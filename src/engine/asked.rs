@@ -14,6 +14,7 @@ use crate::domain::image::{Format, Size};
 use crate::domain::money::Money;
 use crate::domain::request::{Ask, DataPolicy, Fit, ModelChoice, Prompt, Quality, ResponseFormat};
 
+#[expect(clippy::struct_excessive_bools, reason = "the fields of a request, as they are written down")]
 #[derive(Serialize, Deserialize)]
 struct Asked {
     prompt: Arc<str>,
