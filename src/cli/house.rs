@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::doorway::{Doorway, await_books};
 use super::exit::Failure;
-use super::handover::{Listeners, Predecessor, Successor};
+use super::handover::{Listeners, Successor};
 use super::settings::Settings;
 use crate::domain::catalog::Model;
 use crate::engine::tasks::Tasks;
@@ -24,6 +24,7 @@ use crate::state::Ledger;
 use crate::state::images::StoredImages;
 use crate::state::limits::LocalLimits;
 use crate::state::postgres::PostgresLedger;
+use crate::state::reader::Tesseract;
 use crate::state::sqlite::SqliteLedger;
 use crate::telemetry::{Telemetry, clock, trace};
 use crate::transport::HttpTransport;
@@ -70,13 +71,14 @@ impl House {
         let snapshots = snapshots(&settings, &telemetry)?;
         let snapshot = snapshots.current();
         safe(&settings, &snapshot)?;
-        let (predecessor, inherited) = inherit(&settings)?;
-        let mut doorway = Doorway { inherited, kept: Listeners::default() };
+        let (predecessor, mut doorway) = Doorway::open(&settings)?;
         let api = doorway.bind("api", settings.server.listen, "API", "--listen").await?;
         let admin = doorway.bind("admin", settings.server.admin, "admin plane", "--admin").await?;
-        let native = match snapshot.native.on || settings.server.proxy_always {
-            true => Some(doorway.bind("proxy", settings.server.proxy, "pass-through", "--proxy").await?),
-            false => None,
+        let on = snapshot.native.on || settings.server.proxy_always;
+        let native = if on {
+            Some(doorway.bind("proxy", settings.server.proxy, "pass-through", "--proxy").await?)
+        } else {
+            None
         };
         if let Some(predecessor) = predecessor {
             await_books(predecessor, &settings).await?;
@@ -89,6 +91,7 @@ impl House {
             ledger: books.ledger,
             images: Arc::new(images(&settings)?),
             limits: Arc::new(LocalLimits::new()),
+            reader: Arc::new(Tesseract::default()),
             transport: Arc::new(transport.counted_by(Arc::clone(&telemetry))),
             telemetry,
             keep_prompts: settings.log.prompts,
@@ -108,7 +111,7 @@ impl House {
         let native = native.map(|listener| Native::start(listener, Arc::clone(&engine), bounds.clone(), always));
         let native = native.transpose().map_err(|why| Failure::usage(format!("a door cannot be opened: {why}")))?;
         let (stop, grace) = (watch::Sender::new(false), bounds.grace);
-        let (listeners, data) = (doorway.kept, settings.data().to_owned());
+        let (listeners, data) = (doorway.into_kept(), settings.data().to_owned());
         let house = Self { engine, api, admin, native, listeners, data, tasks: Tasks::default(), stop, grace, notes };
         house.follow(snapshots);
         house.record(&settings)?;
@@ -229,49 +232,6 @@ impl House {
         }
         self.tasks.idle().await;
         self.admin.stop().await;
-    }
-}
-
-/// The listeners of the gateway that runs on this data folder, when it is to be taken over and there is one.
-fn inherit(settings: &Settings) -> Result<(Option<Predecessor>, Listeners), Failure> {
-    if !settings.server.take_over {
-        return Ok((None, Listeners::default()));
-    }
-    let found = Predecessor::of_folder(settings.data())
-        .map_err(|why| Failure::usage(format!("the gateway that runs did not hand over: {why}")))?;
-    Ok(found.map_or_else(|| (None, Listeners::default()), |(predecessor, listeners)| (Some(predecessor), listeners)))
-}
-
-/// Books in a file have one writer at a time: callers wait in the listeners' queues until the old gateway has closed them.
-async fn await_books(predecessor: Predecessor, settings: &Settings) -> Result<(), Failure> {
-    if settings.ledger.url.is_some() {
-        return Ok(());
-    }
-    let gone = tokio::task::spawn_blocking(move || predecessor.gone()).await;
-    match gone {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(why)) => Err(Failure::usage(format!("the gateway that runs did not end: {why}"))),
-        Err(why) => Err(Failure::usage(format!("the wait for the gateway that runs broke off: {why}"))),
-    }
-}
-
-/// Where listeners come from: the gateway that was taken over, or the system. A copy of each is kept for a successor.
-struct Doorway {
-    inherited: Listeners,
-    kept: Listeners,
-}
-
-impl Doorway {
-    async fn bind(&mut self, plane: &str, address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener, Failure> {
-        let bound = match self.inherited.take(plane, address) {
-            Some(listener) => listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)),
-            None => TcpListener::bind(address).await,
-        };
-        let kept = bound.and_then(|listener| self.kept.keep(plane, &listener).map(|()| listener));
-        kept.map_err(|why| {
-            Failure::usage(format!("the {what} cannot listen on {address}: {why}"))
-                .help(format!("choose another address with {flag}; port 0 takes a free one"))
-        })
     }
 }
 

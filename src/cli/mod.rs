@@ -14,6 +14,7 @@ mod console;
 mod dashboards;
 mod demo;
 mod doctor;
+mod doorway;
 mod evaluate;
 mod exit;
 mod explain;

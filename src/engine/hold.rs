@@ -239,9 +239,11 @@ impl Reservation {
         if self.written {
             let closing = self.closing(end);
             let begun = Instant::now();
-            if let Err(fault) = trace::room("settle", self.ledger.close(closing)).await {
+            if let Err(fault) = trace::room("settle", self.ledger.close(closing.clone())).await {
                 self.telemetry.ledger_error(word(&fault));
                 tracing::error!(%fault, id = %self.id, "a generation could not be closed");
+                // What passes by the time that it is its turn is settled after all.
+                self.ledger.abandon(closing);
             }
             self.note(begun);
         }

@@ -14,6 +14,7 @@
 mod account;
 mod admit;
 mod asked;
+mod branch;
 mod budgets;
 mod buy;
 mod conclude;
@@ -27,11 +28,13 @@ mod kept;
 mod learn;
 mod replay;
 mod resume;
+mod second;
 pub mod served;
 mod standing;
 pub mod studio;
 pub mod tasks;
 pub mod transit;
+mod verify;
 mod webhooks;
 mod world;
 
@@ -57,8 +60,8 @@ use crate::state::doubts::Doubts;
 use crate::state::flights::Flights;
 use crate::state::flights::board::Board;
 use crate::state::jobs::Jobs;
-use crate::state::{AmbiguousSum, Images, Ledger, LedgerFault, Limits};
-use crate::telemetry::{Telemetry, clock, trace};
+use crate::state::{AmbiguousSum, Images, Ledger, LedgerFault, Limits, Reader};
+use crate::telemetry::{Receipt, Telemetry, clock, trace};
 use crate::transport::Transport;
 use crate::transport::webhook::Webhooks;
 
@@ -75,6 +78,7 @@ use world::World;
 pub use budgets::BudgetStanding;
 pub use feedback::{Feedback, Taken};
 pub use jobs::JobReport;
+pub use second::Approval;
 pub use served::{Expected, How, Inbound, Repeat, Served, ServedImage, Timings};
 pub use standing::{Acceptance, ModelStanding, Standing};
 
@@ -91,6 +95,8 @@ pub struct Parts {
     pub images: Arc<dyn Images>,
     /// Provider limits.
     pub limits: Arc<dyn Limits>,
+    /// Reads the text in pictures, for the verifiers that want it.
+    pub reader: Arc<dyn Reader>,
     /// The way out.
     pub transport: Arc<dyn Transport>,
     /// Metrics and log.
@@ -107,6 +113,7 @@ pub struct Engine {
     ledger: Arc<dyn Ledger>,
     images: Arc<dyn Images>,
     limits: Arc<dyn Limits>,
+    reader: Arc<dyn Reader>,
     transport: Arc<dyn Transport>,
     telemetry: Arc<Telemetry>,
     world: World,
@@ -133,12 +140,21 @@ struct Order {
     request: GenerationRequest,
     inbound: Inbound,
     claim: Option<Claim>,
+    /// The draft that was approved, for a second pass.
+    given: Option<second::Given>,
     departure: Departure,
     /// What an earlier purchase of it has bought and not delivered.
     drafts: Vec<Draft>,
 }
 
 impl Order {
+    /// The pictures with which its plans begin, each with its number.
+    fn pictures(&mut self) -> Vec<Draft> {
+        let given = self.given.iter().map(|given| Draft::new(0, given.model, given.artifact.clone()));
+        let all = given.chain(std::mem::take(&mut self.drafts)).enumerate();
+        all.map(|(number, draft)| Draft { number, ..draft }).collect()
+    }
+
     fn deadline(&self) -> Instant {
         self.inbound.arrived + self.request.terms.deadline.value
     }
@@ -147,7 +163,7 @@ impl Order {
 impl Engine {
     /// An engine on these parts.
     pub fn new(parts: Parts) -> Self {
-        let world = World::new(Arc::clone(&parts.limits));
+        let world = World::new(Arc::clone(&parts.limits), Arc::clone(&parts.reader));
         let dice = parts.dice.map_or_else(|| StdRng::seed_from_u64(rand::random()), StdRng::seed_from_u64);
         let desk = Desk::new(Jobs::new(Arc::clone(&parts.ledger)));
         let doubts = Doubts::new(Arc::clone(&parts.ledger));
@@ -156,6 +172,7 @@ impl Engine {
             ledger: parts.ledger,
             images: parts.images,
             limits: parts.limits,
+            reader: parts.reader,
             transport: parts.transport,
             telemetry: parts.telemetry,
             world,
@@ -206,6 +223,11 @@ impl Engine {
             Ok(way) => way,
             Err(refusal) => return self.reported(Err(refusal), receipt, arrived),
         };
+        self.arrive(way, receipt, arrived).await
+    }
+
+    /// The answer of a way, and its one receipt.
+    async fn arrive(&self, way: Way, receipt: Receipt, arrived: Instant) -> Landed {
         match way {
             Way::Landed(landed) => self.reported(*landed, receipt, arrived),
             Way::Follow(flight) => {
@@ -235,6 +257,7 @@ impl Engine {
         let weighed = Weighed::of(&planned);
         let decision = self.decision(&order, &planned, &view);
         let mut hold = self.admit(&order, decision);
+        let drafts = order.pictures();
         let mut run = Run {
             engine: self,
             snapshot: &order.snapshot,
@@ -244,9 +267,11 @@ impl Engine {
             today: clock::today(),
             deadline: order.inbound.arrived + order.request.terms.deadline.value,
             times,
-            drafts: std::mem::take(&mut order.drafts),
+            drafts,
             durable: order.inbound.repeat.durable,
             moderated: None,
+            judged: Vec::new(),
+            cut: None,
         };
         let mut made = trace::room("execute", run.through(&planned)).await;
         let lesser;

@@ -15,6 +15,7 @@ impl Reason {
             Self::MaxCost => "max_cost",
             Self::KeptOnPrem => "kept_on_prem",
             Self::NegativePrompt => "negative_prompt",
+            Self::NoPrompt => "no_prompt",
             Self::NotPinned => "not_pinned",
             Self::NotAllowed => "not_allowed",
             Self::ModelOff => "model_off",
@@ -27,6 +28,7 @@ impl Reason {
             Self::Strict => "strict",
             Self::UnknownPrice => "unknown_price",
             Self::UpscalerUnavailable => "upscaler_unavailable",
+            Self::VerifierAbsent => "verifier_absent",
         }
     }
 }
