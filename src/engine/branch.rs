@@ -67,6 +67,10 @@ impl Run<'_> {
         let fresh: Vec<Draft> = drafts.into_iter().filter(|draft| !draft.was_seen_by(check.verifier)).collect();
         let judgements = self.judge(check.verifier, &fresh).await?;
         for (draft, Judgement { passed, seen }) in fresh.iter().zip(judgements) {
+            if !passed && let Some(model) = self.snapshot.catalog.model(draft.model) {
+                let provider = model.id.split_once('/').map_or("", |(provider, _)| provider);
+                self.engine.telemetry.image_rejected(provider, "verifier");
+            }
             let verdict = Verdict { verifier: check.verifier, passed };
             let same = |one: &&mut Draft| one.number == draft.number;
             if let Some(held) = self.drafts.iter_mut().find(same) {

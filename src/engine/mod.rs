@@ -14,6 +14,7 @@
 mod account;
 mod admit;
 mod asked;
+mod audit;
 mod branch;
 mod budgets;
 mod buy;
@@ -75,6 +76,7 @@ use learn::Learner;
 use tasks::Tasks;
 use world::World;
 
+pub use audit::Audited;
 pub use budgets::BudgetStanding;
 pub use feedback::{Feedback, Taken};
 pub use jobs::JobReport;

@@ -23,9 +23,9 @@ fn demo() -> Serving {
     std::fs::copy("policies/default.toml", folder.path().join("policy.toml")).unwrap();
     let any = "127.0.0.1:0";
     let mut command = tollgate(folder.path());
-    command.args(["demo", "--listen", any, "--admin", any, "--sandbox", any, "--speed", "200"]);
+    command.args(["demo", "--listen", any, "--admin", any, "--proxy", any, "--sandbox", any, "--speed", "200"]);
     command.args(["--data", "data", "--policy", "policy.toml"]);
-    Serving::start(command, folder, 3)
+    Serving::start(command, folder, 4)
 }
 
 /// One request, as one of many different people would send it.

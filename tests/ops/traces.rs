@@ -54,9 +54,10 @@ fn demo(settings: &[(&str, String)]) -> Serving {
     let folder = folder();
     let any = "127.0.0.1:0";
     let mut command = tollgate(folder.path());
-    command.args(["demo", "--listen", any, "--admin", any, "--sandbox", any, "--speed", "200", "--data", "data"]);
+    command.args(["demo", "--listen", any, "--admin", any, "--proxy", any, "--sandbox", any, "--speed", "200"]);
+    command.args(["--data", "data"]);
     command.envs(settings.iter().map(|(name, value)| (*name, value)));
-    Serving::start(command, folder, 3)
+    Serving::start(command, folder, 4)
 }
 
 #[test]
