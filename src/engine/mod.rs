@@ -17,6 +17,7 @@ mod branch;
 mod budgets;
 mod buy;
 mod conclude;
+mod draft;
 mod execute;
 mod feedback;
 mod finish;
@@ -66,7 +67,8 @@ use crate::transport::webhook::Webhooks;
 
 use admit::{authenticate, normalise};
 use conclude::{blank_receipt, fill, joined};
-use execute::{Draft, Run};
+use draft::Draft;
+use execute::Run;
 use jobs::Desk;
 use join::{Departure, Way};
 use learn::Learner;

@@ -239,28 +239,13 @@ fn why(
         Reason::BreakerOpen(wait) => {
             ("breaker_open", format!("the breaker is open for {}", secs(wait)), provider_place)
         }
-        Reason::BudgetExhausted(at) => {
-            let budget = view.budgets.get(usize::from(at));
-            let text = budget.map(|budget| {
-                let (name, left) = (&budget.budget.name, budget.left);
-                format!("may cost ${}, and the budget `{name}` has ${left} left", candidate.quote.worst)
-            });
-            let place = budget.map(|budget| budget.budget.place.clone());
-            ("budget_exhausted", text.unwrap_or_default(), place)
-        }
+        Reason::BudgetExhausted(at) => budget_exhausted(candidate, at, view),
         Reason::DataPolicy => ("data_policy", "the provider is not marked local".to_owned(), provider_place),
         Reason::Deadline => ("deadline", deadline(candidate, &terms.deadline), term_place(&terms.deadline)),
         Reason::Floor => ("floor", floor(candidate, &terms.floor), term_place(&terms.floor)),
         Reason::Format => ("format", "it sends no format that can be served".to_owned(), model_place),
-        Reason::MaxCost => {
-            let cap = terms.max_cost.as_ref();
-            let text = cap.map(|cap| format!("may cost ${}, above the cap of ${}", candidate.quote.worst, cap.value));
-            ("max_cost", text.unwrap_or_default(), cap.and_then(term_place))
-        }
-        Reason::KeptOnPrem => {
-            let text = "its provider is kept for requests with `data_policy: on-prem`";
-            ("kept_on_prem", text.to_owned(), provider_place)
-        }
+        Reason::MaxCost => max_cost(candidate, terms.max_cost.as_ref()),
+        Reason::KeptOnPrem => ("kept_on_prem", KEPT_ON_PREM.to_owned(), provider_place),
         Reason::ModelOff => {
             let off = model.and_then(|model| model.off.clone()).unwrap_or_default();
             ("model_off", off.to_string(), model_place)
@@ -285,17 +270,34 @@ fn why(
         Reason::UpscalerUnavailable => {
             ("upscaler_unavailable", "its upscaler is off, retired, broken or spent".to_owned(), upscaler_place)
         }
-        Reason::NoPrompt => {
-            let text =
-                "it wants the prompt again, and the prompt was not kept (`log.prompts` in the settings keeps it)";
-            ("no_prompt", text.to_owned(), upscaler_place)
-        }
+        Reason::NoPrompt => ("no_prompt", NO_PROMPT.to_owned(), upscaler_place),
         Reason::VerifierAbsent => verifier_absent(candidate, catalog, view),
     };
     Why { code, text, place }
 }
 
-fn verifier_absent(candidate: &Candidate, catalog: &Catalog, view: &View) -> (&'static str, String, Option<Place>) {
+const KEPT_ON_PREM: &str = "its provider is kept for requests with `data_policy: on-prem`";
+const NO_PROMPT: &str =
+    "it wants the prompt again, and the prompt was not kept (`log.prompts` in the settings keeps it)";
+
+/// A code, a sentence, and the place in the policy.
+type Said = (&'static str, String, Option<Place>);
+
+fn budget_exhausted(candidate: &Candidate, at: u16, view: &View) -> Said {
+    let budget = view.budgets.get(usize::from(at));
+    let text = budget.map(|budget| {
+        let (name, left) = (&budget.budget.name, budget.left);
+        format!("may cost ${}, and the budget `{name}` has ${left} left", candidate.quote.worst)
+    });
+    ("budget_exhausted", text.unwrap_or_default(), budget.map(|budget| budget.budget.place.clone()))
+}
+
+fn max_cost(candidate: &Candidate, cap: Option<&Term<Money>>) -> Said {
+    let text = cap.map(|cap| format!("may cost ${}, above the cap of ${}", candidate.quote.worst, cap.value));
+    ("max_cost", text.unwrap_or_default(), cap.and_then(term_place))
+}
+
+fn verifier_absent(candidate: &Candidate, catalog: &Catalog, view: &View) -> Said {
     let ix = candidate.check.map(|check| check.verifier).unwrap_or_default();
     let verifier = catalog.verifier(ix);
     let why = view.verifiers.get(usize::from(ix.0)).and_then(|seen| seen.absent).unwrap_or("it does not answer");
