@@ -101,6 +101,7 @@ async fn a_verdict_is_taken_replaced_and_shown() {
         ledger: Arc::clone(&house.ledger) as Arc<dyn tollgate::state::Ledger>,
         images: Arc::new(StoredImages::open(&images.path().to_string_lossy()).unwrap()),
         limits: Arc::new(LocalLimits::new()),
+        reader: Arc::new(tollgate::state::reader::Tesseract::default()),
         transport: Arc::new(HttpTransport::new().unwrap()),
         telemetry: Telemetry::new(false).unwrap(),
         keep_prompts: false,
