@@ -11,6 +11,7 @@ use jiff::civil::Date;
 use tokio::time::{Instant, sleep_until};
 
 use super::Engine;
+use super::account::Times;
 use super::admit::{ahead, course};
 use super::buy::{Bought, Unit};
 use super::draft::{Draft, Made, Make, Way};
@@ -26,7 +27,7 @@ use crate::domain::refusal::{Doubt, Refusal};
 use crate::domain::request::{Fit, GenerationRequest};
 use crate::domain::retry::{Decision, Situation, decide, signal};
 use crate::policy::Snapshot;
-use crate::telemetry::clock;
+use crate::telemetry::{clock, trace};
 
 /// One request's way through its plans.
 pub(super) struct Run<'a> {
@@ -37,8 +38,8 @@ pub(super) struct Run<'a> {
     pub(super) hold: &'a mut Reservation,
     pub(super) today: Date,
     pub(super) deadline: Instant,
-    /// Time with at least one call under way.
-    pub(super) provider_time: Duration,
+    /// Where the time goes.
+    pub(super) times: Times,
     /// Every picture of a generator so far, which a later plan may use.
     pub(super) drafts: Vec<Draft>,
     /// Whether each picture is kept as soon as it is bought.
@@ -110,9 +111,13 @@ impl Run<'_> {
             None => Ok(drafts),
             Some((upscaler, size)) => self.upscale(upscaler, size, drafts, has_next).await,
         };
-        if let Ok(drafts) = &enlarged {
-            self.finish(candidate, drafts, way).await?;
-        }
+        let begun = Instant::now();
+        let finished = match &enlarged {
+            Ok(drafts) => trace::room("finish", self.finish(candidate, drafts, way)).await,
+            Err(_) => Ok(()),
+        };
+        self.times.encode += begun.elapsed();
+        finished?;
         generated.and(checked).and(enlarged.map(drop))
     }
 
@@ -247,7 +252,10 @@ impl Run<'_> {
         has_next: bool,
         bought: &mut Vec<Bought>,
     ) -> Result<Option<Fault>, Ended> {
-        let permits = self.leave(ix, model, provider, units, has_next).await?;
+        let asked = Instant::now();
+        let permits = self.leave(ix, model, provider, units, has_next).await;
+        self.times.quota += asked.elapsed();
+        let permits = permits?;
         let intents: Vec<_> = units.iter().map(|unit| self.intent(ix, model, provider, unit)).collect();
         let tickets = match self.hold.dispatch(&intents).await {
             Ok(tickets) => tickets,
@@ -261,7 +269,7 @@ impl Run<'_> {
         let begun = Instant::now();
         let calls = units.iter().zip(&tickets).map(|(unit, ticket)| self.call(ix, model, provider, unit, ticket));
         let outcomes = join_all(calls).await;
-        self.provider_time += begun.elapsed();
+        self.times.provider += begun.elapsed();
         drop(permits);
         let mut failed = Vec::new();
         let mut gravest: Option<Fault> = None;

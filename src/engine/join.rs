@@ -20,7 +20,7 @@ use crate::domain::refusal::{Doubt, Refusal};
 use crate::policy::Snapshot;
 use crate::state::flights::board::{self, Ask, Lease, Met};
 use crate::state::flights::{Joined, Landing, Lead, Seat};
-use crate::telemetry::Receipt;
+use crate::telemetry::{Receipt, trace};
 
 /// How long a refusal that would be the same again is given without asking again.
 const NEGATIVE: Duration = Duration::from_secs(15);
@@ -173,13 +173,13 @@ impl Engine {
             flown.land(landed.clone(), remember);
             landed
         };
-        self.tasks.begin(work, lead, seat)
+        self.tasks.begin(trace::carried(work), lead, seat)
     }
 
     /// What the ledger has, else what is bought.
     async fn answer(self: &Arc<Self>, mut order: Order, identity: &Identity) -> Landed {
         let Some(scope) = &identity.scope else { return self.fly(order, identity).await };
-        match self.recall(&order.snapshot, scope, order.deadline()).await {
+        match trace::room("recall", self.recall(&order.snapshot, scope, order.deadline())).await {
             Ok(free) => {
                 self.telemetry.idempotency("new");
                 order.resume(free);

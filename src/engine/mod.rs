@@ -11,6 +11,7 @@
 //! it refuses to know: HTTP, wires, sockets, databases. To add a concern of requests: a room, an `async fn` with
 //! named inputs and outputs, called from here.
 
+mod account;
 mod admit;
 mod asked;
 mod branch;
@@ -61,10 +62,11 @@ use crate::state::flights::Flights;
 use crate::state::flights::board::Board;
 use crate::state::jobs::Jobs;
 use crate::state::{AmbiguousSum, Images, Ledger, LedgerFault, Limits, Reader};
-use crate::telemetry::{Receipt, Telemetry, clock};
+use crate::telemetry::{Receipt, Telemetry, clock, trace};
 use crate::transport::Transport;
 use crate::transport::webhook::Webhooks;
 
+use account::{Times, Weighed};
 use admit::{authenticate, normalise};
 use conclude::{blank_receipt, fill, joined};
 use draft::Draft;
@@ -232,7 +234,7 @@ impl Engine {
             Way::Landed(landed) => self.reported(*landed, receipt, arrived),
             Way::Follow(flight) => {
                 self.telemetry.flight("local_follower");
-                let landed = flight.landed().await.unwrap_or(Err(Refusal::Internal));
+                let landed = trace::room("follow", flight.landed()).await.unwrap_or(Err(Refusal::Internal));
                 self.reported(landed.map(joined), receipt, arrived)
             }
             // The purchase writes its receipt itself: it ends even when this caller has gone.
@@ -245,14 +247,16 @@ impl Engine {
         let bound = self.world.bind(&order.snapshot);
         let planning = Instant::now();
         let ready = self.in_force(&order.snapshot).await;
-        let (planned, view) = match ready.and(self.plan_when_possible(&order, &bound).await) {
+        let found = trace::room("plan", self.plan_when_possible(&order, &bound)).await;
+        let (planned, view) = match ready.and(found) {
             Ok(found) => found,
             Err(refusal) => {
                 let receipt = blank_receipt(&order.inbound, &order.snapshot);
                 return self.reported(Err(refusal), fill(receipt, &order), order.inbound.arrived);
             }
         };
-        let planning = planning.elapsed();
+        let times = Times { planning: planning.elapsed(), ..Times::default() };
+        let weighed = Weighed::of(&planned);
         let decision = self.decision(&order, &planned, &view);
         let mut hold = self.admit(&order, decision);
         let drafts = order.pictures();
@@ -264,14 +268,14 @@ impl Engine {
             hold: &mut hold,
             today: clock::today(),
             deadline: order.inbound.arrived + order.request.terms.deadline.value,
-            provider_time: Duration::ZERO,
+            times,
             drafts,
             durable: order.inbound.repeat.durable,
             moderated: None,
             judged: Vec::new(),
             cut: None,
         };
-        let mut made = run.through(&planned).await;
+        let mut made = trace::room("execute", run.through(&planned)).await;
         let lesser;
         if let Err(Refusal::BudgetExhausted(full)) = &made
             && let Some(request) = budgets::downgraded(&order.request, &order.snapshot, full)
@@ -281,10 +285,11 @@ impl Engine {
             let (mut planned, _) = self.plan_now(&order.snapshot, &bound, &lesser);
             planned.cheapest_first();
             run.request = &lesser;
-            made = run.through(&planned).await.map(|made| made.declaring(budgets::declared(&full)));
+            let again = trace::room("execute", run.through(&planned)).await;
+            made = again.map(|made| made.declaring(budgets::declared(&full)));
         }
-        let provider_time = run.provider_time;
-        self.conclude(order, hold, made, provider_time, planning).await
+        let times = run.times;
+        self.conclude(order, hold, made, times, &weighed).await
     }
 
     /// Plans; waits for a limit when no plan fits but one would in time.

@@ -13,6 +13,7 @@ pub mod cost;
 mod enumerate;
 pub mod explain;
 mod filter;
+mod reason;
 mod second;
 mod size;
 
