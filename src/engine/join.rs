@@ -157,7 +157,7 @@ impl Engine {
         let engine = Arc::clone(self);
         let flown = Arc::clone(&lead);
         let work = async move {
-            let landed = engine.answer(order, &identity).await;
+            let landed = Box::pin(engine.answer(order, &identity)).await;
             let remember = landed.as_ref().err().filter(|refusal| kept::lasts(refusal)).map(|_| NEGATIVE);
             flown.land(landed.clone(), remember);
             landed
@@ -184,21 +184,17 @@ impl Engine {
 
     /// Flies, unless another replica does or has.
     async fn fly(self: &Arc<Self>, order: Order, identity: &Identity) -> Landed {
-        match (&self.board, identity.flight.filter(|_| identity.joins)) {
-            (Some(board), Some(flight)) => {
-                let ask = Ask {
-                    key: format!("{}{}", flight.hex(), identity.print.hex()),
-                    owner: self.name.clone(),
-                    replay: identity.scope.is_some_and(|scope| !scope.is_fresh()),
-                    take_over: order.snapshot.defaults.buy_again,
-                };
-                self.fly_among(board, ask, order, identity).await
-            }
-            _ => {
-                self.telemetry.flight("leader");
-                self.buy(order, identity.scope.as_ref()).await
-            }
+        if let (Some(board), Some(flight)) = (&self.board, identity.flight.filter(|_| identity.joins)) {
+            let ask = Ask {
+                key: format!("{}{}", flight.hex(), identity.print.hex()),
+                owner: self.name.clone(),
+                replay: identity.scope.is_some_and(|scope| !scope.is_fresh()),
+                take_over: order.snapshot.defaults.buy_again,
+            };
+            return self.fly_among(board, ask, order, identity).await;
         }
+        self.telemetry.flight("leader");
+        self.buy(order, identity.scope.as_ref()).await
     }
 
     async fn fly_among(

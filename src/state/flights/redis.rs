@@ -170,6 +170,7 @@ fn away(why: impl std::fmt::Debug) -> Away {
     Away(format!("{why:?}"))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "numbers and borrowed text: a borrow of each would say no more")]
 fn text(value: impl ToString) -> Vec<u8> {
     value.to_string().into_bytes()
 }
