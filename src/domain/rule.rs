@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::catalog::{ModelIx, Place};
 use super::money::Money;
+use super::plan::cost::Retries;
 
 /// Who set a term.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct Terms {
     pub moderated_next: bool,
     /// What showing one image to a person costs (`h` of the score).
     pub review_cost: Money,
+    /// How often a person asks again for one prompt, and how alike those tries are.
+    pub retries: Retries,
     /// When identical requests share one purchase.
     pub share: Share,
     /// Whether the planner may prefer what it knows too little of.

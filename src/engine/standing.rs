@@ -8,10 +8,16 @@ use super::Engine;
 use super::world::Bound;
 use crate::domain::breaker::State;
 use crate::domain::catalog::{Latency, Model, ModelIx, TaskIx};
+use crate::domain::image::Size;
+use crate::domain::money::Money;
 use crate::domain::quality::Posterior;
+use crate::domain::quote::quote;
 use crate::policy::Snapshot;
 use crate::state::Draw;
 use crate::telemetry::clock;
+
+/// The size by which prices are compared.
+const MEGAPIXEL: Size = Size::new(1024, 1024);
 
 /// A provider at this moment.
 #[derive(Clone, Debug)]
@@ -39,6 +45,8 @@ pub struct ModelStanding {
     pub breaker: &'static str,
     /// Measured, or the policy's guess.
     pub latency: Latency,
+    /// What one picture of a megapixel is expected to cost; `None` without a price.
+    pub price: Option<Money>,
     /// One for each task; empty for upscalers.
     pub accept: Vec<Acceptance>,
 }
@@ -85,6 +93,7 @@ impl Engine {
             off: off.or(retired),
             breaker: word(bound.model_breaker(ix, clock::now())),
             latency: bound.latency(ix),
+            price: quote(model, MEGAPIXEL, 1, 0, bound.latency(ix), clock::today()).map(|quote| quote.expected),
             accept: (0u16..).zip(&snapshot.catalog.tasks).filter(|_| generates).map(accept).collect(),
         }
     }

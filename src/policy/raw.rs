@@ -10,6 +10,7 @@ mod at;
 mod budget;
 mod market;
 mod native;
+mod verifier;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ pub(super) use at::{At, Day, Level};
 pub(super) use budget::{Budget, OnExhausted, Period};
 pub(super) use market::{Format, Free, Latency, Limit, LimitUnit, Model, Per, Price, Provider, TokenRates, Upscale};
 pub(super) use native::{Proxy, Route};
+pub(super) use verifier::{Passes, Verifier, VerifierKind};
 
 /// Tables by name, as `[model."stability/core"]`.
 pub(super) type Named<T> = BTreeMap<At<String>, T>;
@@ -55,6 +57,9 @@ pub(super) struct Policy {
     /// Lists of sizes that models share, each entry as in a model's `sizes`.
     #[serde(default)]
     pub(super) sizes: Named<At<Vec<At<String>>>>,
+    /// What looks at pictures before a person does: `[verifier.text]`.
+    #[serde(default)]
+    pub(super) verifier: Named<Verifier>,
     /// Hosts with an API and a key.
     #[serde(default)]
     pub(super) provider: Named<Provider>,
@@ -80,6 +85,10 @@ pub(super) struct Defaults {
     pub(super) max_cost_usd: Option<At<f64>>,
     /// What showing one image to a person costs; rejected images cost it in vain.
     pub(super) review_cost_usd: Option<At<f64>>,
+    /// How often a person asks again for one prompt before giving up, 1 to 8; 1 when left out.
+    pub(super) tries: Option<At<u8>>,
+    /// How alike a model's tries on one prompt are, 0 (not at all) to 1 (one fails, all fail); 0.2 when left out.
+    pub(super) retry_correlation: Option<At<f64>>,
     /// When identical requests in flight share one purchase.
     pub(super) share: Option<Share>,
     /// How the planner learns what it knows too little of; nothing is explored before the first verdict.

@@ -103,6 +103,7 @@ pub(crate) fn engine(
         ledger,
         images: Arc::new(StoredImages::open(&folder.join("images").to_string_lossy()).unwrap()),
         limits: Arc::new(LocalLimits::new()),
+        reader: Arc::new(tollgate::state::reader::Tesseract::default()),
         transport,
         telemetry: Telemetry::new(false).unwrap(),
         keep_prompts: false,

@@ -12,5 +12,6 @@ pub(super) mod json;
 pub(super) mod openai;
 pub(super) mod plan;
 mod size;
+pub(super) mod upscale;
 mod usd;
 mod value;
