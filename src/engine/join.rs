@@ -202,11 +202,10 @@ impl Engine {
                 replay: identity.scope.is_some_and(|scope| !scope.is_fresh()),
                 take_over: order.snapshot.defaults.buy_again,
             };
-            Box::pin(self.fly_among(board, ask, order, identity)).await
-        } else {
-            self.telemetry.flight("leader");
-            self.buy(order, identity.scope.as_ref()).await
+            return Box::pin(self.fly_among(board, ask, order, identity)).await;
         }
+        self.telemetry.flight("leader");
+        self.buy(order, identity.scope.as_ref()).await
     }
 
     async fn fly_among(

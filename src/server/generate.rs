@@ -105,11 +105,10 @@ impl Call<'_> {
         let wait = wait.min(self.bounds.quiet_time);
         let report = self.engine.job(inbound.key.as_deref(), &job.id, wait).await?;
         if let Some(landed) = report.landed.filter(|_| !wait.is_zero()) {
-            Ok(Ok(landed?))
-        } else {
-            let applied = self.headers.get("prefer").cloned();
-            Ok(Err(jobs::accepted(&report.job, applied)))
+            return Ok(Ok(landed?));
         }
+        let applied = self.headers.get("prefer").cloned();
+        Ok(Err(jobs::accepted(&report.job, applied)))
     }
 
     /// `POST /plan`.
