@@ -61,7 +61,9 @@ impl Engine {
                     worst = Some(worst.map_or(found, |worst| worst.max(found)));
                 }
             }
-            worst.iter().for_each(|worst| self.telemetry.drift(&model.id, *worst));
+            if let Some(worst) = worst {
+                self.telemetry.drift(&model.id, worst);
+            }
             audited.push(Audited { model: model.id.clone(), dissimilarity: worst });
         }
         Ok(audited)

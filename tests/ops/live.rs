@@ -36,7 +36,7 @@ fn ask(api: SocketAddr, number: u32) -> u16 {
     let prompt = format!("a fox, study {}", number - number / 5 % 2);
     let body = json!({ "prompt": prompt, "task": task, "width": 256, "height": 256, "n": 1, "response_format": "url" });
     let key = format!("idempotency-key: \"k{}\"\r\n", number / 2);
-    send(api, "POST", "/generate", if number % 7 == 0 { &key } else { "" }, &body.to_string()).0
+    send(api, "POST", "/generate", if number.is_multiple_of(7) { &key } else { "" }, &body.to_string()).0
 }
 
 /// People who ask until the flag falls.
@@ -98,7 +98,7 @@ fn every_panel_shows_something(prometheus: &Prometheus) {
     };
     let mut left: Vec<_> = queries.into_iter().filter(|(_, _, query)| !hopeless(query)).collect();
     let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(60) && !left.is_empty() {
+    while began.elapsed() < Duration::from_mins(1) && !left.is_empty() {
         left.retain(|(_, _, query)| empty(query));
         std::thread::sleep(Duration::from_millis(200));
     }
