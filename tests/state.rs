@@ -17,5 +17,9 @@ mod images;
 mod ledger;
 #[path = "state/limits.rs"]
 mod limits;
+#[path = "state/redis.rs"]
+mod redis_connection;
 #[path = "state/samples.rs"]
 mod samples;
+#[path = "support/redis.rs"]
+mod server;

@@ -8,6 +8,7 @@ pub mod flights;
 mod folder;
 pub mod images;
 pub mod limits;
+pub mod redis;
 pub mod sqlite;
 mod words;
 
