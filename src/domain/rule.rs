@@ -58,6 +58,8 @@ pub struct Terms {
     pub moderated_next: bool,
     /// What showing one image to a person costs (`h` of the score).
     pub review_cost: Money,
+    /// What a second of waiting for a limit costs; `None` when only what nothing else can do is waited for.
+    pub wait_value: Option<Money>,
     /// When identical requests share one purchase.
     pub share: Share,
     /// The rule that decided, by id.

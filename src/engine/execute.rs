@@ -40,6 +40,12 @@ pub(super) struct Run<'a> {
     pub(super) drafts: Vec<Draft>,
     /// What a provider's moderation said.
     pub(super) moderated: Option<String>,
+    /// When the first plan began.
+    pub(super) begun: Instant,
+    /// How long the present plan is worth waiting for, from then.
+    pub(super) worth: Option<Duration>,
+    /// The shortest wait of a limit that denied.
+    pub(super) denied: Option<Duration>,
 }
 
 /// A picture on its way to the answer.
@@ -80,6 +86,7 @@ impl Run<'_> {
                 continue;
             }
             let has_next = plans.iter().skip(at + 1).any(|next| self.affords(next));
+            self.worth = planned.worth_waiting(at, self.request.terms.wait_value, self.request.ask.n);
             let ended = self.candidate(candidate, has_next, &mut images, &mut adjustments).await;
             last = Some(**candidate);
             match ended {
@@ -330,7 +337,10 @@ impl Run<'_> {
             let outcome = if doubtful { Doubt::Ambiguous } else { Doubt::NotStarted };
             return Refusal::DeadlineExceeded { outcome, attempts };
         }
-        Refusal::ProvidersFailed(attempts)
+        match self.denied {
+            Some(retry_after) if attempts.is_empty() => Refusal::QuotaExhausted { retry_after },
+            _ => Refusal::ProvidersFailed(attempts),
+        }
     }
 
     /// The deadline of one call: the request's, or sooner when the model is far beyond its usual time.

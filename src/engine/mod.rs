@@ -12,11 +12,13 @@
 //! named inputs and outputs, called from here.
 
 mod admit;
+mod allow;
 mod buy;
 mod conclude;
 mod execute;
 mod finish;
 mod hold;
+mod leave;
 mod replay;
 pub mod served;
 mod standing;
@@ -29,7 +31,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::domain::catalog::Model;
 use crate::domain::fingerprint::Fingerprint;
@@ -213,8 +215,13 @@ impl Engine {
     async fn generate(&self, order: Order) -> Landed {
         let bound = self.world.bind(&order.snapshot);
         let planning = Instant::now();
-        let planned = match self.plan_when_possible(&order, &bound).await {
-            Ok(planned) => planned,
+        let planned = self.plan_now(&order.snapshot, &bound, &order.request);
+        let allowed = match feasible(&order, &planned) {
+            Ok(()) => self.allow(&order, &planned.0).await,
+            Err(refusal) => Err(refusal),
+        };
+        let (planned, _allowed) = match allowed {
+            Ok(permit) => (planned.0, permit),
             Err(refusal) => {
                 let receipt = blank_receipt(&order.inbound, &order.snapshot);
                 return self.reported(Err(refusal), fill(receipt, &order), order.inbound.arrived);
@@ -233,32 +240,17 @@ impl Engine {
             provider_time: Duration::ZERO,
             drafts: Vec::new(),
             moderated: None,
+            begun: Instant::now(),
+            worth: None,
+            denied: None,
         };
         let made = run.through(&planned).await;
         let provider_time = run.provider_time;
         self.conclude(order, hold, made, provider_time, planning).await
     }
 
-    /// Plans; waits for a limit when no plan fits but one would in time.
-    async fn plan_when_possible(&self, order: &Order, bound: &world::Bound) -> Result<Planned, Refusal> {
-        let deadline = order.inbound.arrived + order.request.terms.deadline.value;
-        loop {
-            let (planned, view) = self.plan_now(&order.snapshot, bound, &order.request);
-            if planned.best().is_some() {
-                return Ok(planned);
-            }
-            let Some(wait) = planned.shortest_quota_wait() else {
-                return Err(no_plan(order, &planned, &view));
-            };
-            if Instant::now() + wait >= deadline {
-                return Err(Refusal::QuotaExhausted { retry_after: wait });
-            }
-            sleep(wait.max(Duration::from_millis(1))).await;
-        }
-    }
-
     fn plan_now(&self, snapshot: &Snapshot, bound: &world::Bound, request: &GenerationRequest) -> (Planned, View) {
-        let view = self.world.view(bound, snapshot, request.task, clock::now());
+        let view = self.world.view(bound, snapshot, request, clock::now());
         (plan(request, &snapshot.catalog, &view, clock::today()), view)
     }
 
@@ -330,6 +322,15 @@ impl Engine {
 
     fn dice(&self) -> std::sync::MutexGuard<'_, StdRng> {
         self.dice.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether there is a plan: one that fits now, or after a wait that the deadline allows.
+fn feasible(order: &Order, (planned, view): &(Planned, View)) -> Result<(), Refusal> {
+    match (planned.best(), planned.shortest_quota_wait()) {
+        (Some(_), _) => Ok(()),
+        (None, Some(retry_after)) => Err(Refusal::QuotaExhausted { retry_after }),
+        (None, None) => Err(no_plan(order, planned, view)),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::domain::breaker::State;
 use crate::domain::catalog::{Catalog, Latency, Model, ModelIx, TaskIx};
 use crate::domain::quality::Posterior;
 use crate::state::Draw;
+use crate::state::limits::{Counting, Left};
 use crate::telemetry::clock;
 
 /// A provider at this moment.
@@ -21,8 +22,8 @@ pub struct Standing {
     pub off: Option<Arc<str>>,
     /// `closed`, `half_open` or `open`.
     pub breaker: &'static str,
-    /// Each limit: name, units left, capacity.
-    pub quota: Vec<(Arc<str>, u32, u32)>,
+    /// Each limit, with what is left.
+    pub quota: Vec<Left>,
     /// Its models.
     pub models: Vec<ModelStanding>,
 }
@@ -36,6 +37,8 @@ pub struct ModelStanding {
     pub off: Option<String>,
     /// `closed`, `half_open` or `open`.
     pub breaker: &'static str,
+    /// Each limit of its own, with what is left.
+    pub quota: Vec<Left>,
     /// Measured, or the policy's guess.
     pub latency: Latency,
     /// One for each task; empty for upscalers.
@@ -65,32 +68,38 @@ impl Engine {
                 off: provider.off.clone(),
                 breaker: word(bound.provider_breaker(usize::from(ix.0), now)),
                 quota: self.limits.left(&draw, now),
-                models: ours.map(|(ix, model)| model_standing(ix, model, catalog, &bound)).collect(),
+                models: ours.map(|(ix, model)| self.model_standing(ix, model, catalog, &bound)).collect(),
             }
         };
         catalog.providers().map(standing).collect()
+    }
+
+    /// Who counts what limits allow.
+    pub fn counting(&self) -> Counting {
+        self.limits.counting()
     }
 
     /// Whether the engine can serve: at least one provider that generates is on.
     pub fn ready(&self) -> bool {
         !self.snapshot().is_empty_handed()
     }
-}
 
-fn model_standing(ix: ModelIx, model: &Model, catalog: &Catalog, bound: &Bound) -> ModelStanding {
-    let retired = model.retired.filter(|day| *day <= clock::today()).map(|day| format!("retired on {day}"));
-    let off = model.off.as_deref().map(str::to_owned);
-    let accept = |(at, task): (u16, &crate::domain::catalog::Task)| Acceptance {
-        task: task.name.clone(),
-        posterior: posterior(model, TaskIx(at)),
-    };
-    let generates = model.sizes().is_some();
-    ModelStanding {
-        id: model.id.clone(),
-        off: off.or(retired),
-        breaker: word(bound.model_breaker(ix, clock::now())),
-        latency: bound.latency(ix),
-        accept: (0u16..).zip(&catalog.tasks).filter(|_| generates).map(accept).collect(),
+    fn model_standing(&self, ix: ModelIx, model: &Model, catalog: &Catalog, bound: &Bound) -> ModelStanding {
+        let retired = model.retired.filter(|day| *day <= clock::today()).map(|day| format!("retired on {day}"));
+        let off = model.off.as_deref().map(str::to_owned);
+        let accept = |(at, task): (u16, &crate::domain::catalog::Task)| Acceptance {
+            task: task.name.clone(),
+            posterior: posterior(model, TaskIx(at)),
+        };
+        let generates = model.sizes().is_some();
+        ModelStanding {
+            id: model.id.clone(),
+            off: off.or(retired),
+            quota: self.limits.left(&Draw { owner: &model.id, limits: &model.limits }, clock::now()),
+            breaker: word(bound.model_breaker(ix, clock::now())),
+            latency: bound.latency(ix),
+            accept: (0u16..).zip(&catalog.tasks).filter(|_| generates).map(accept).collect(),
+        }
     }
 }
 

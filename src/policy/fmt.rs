@@ -16,13 +16,14 @@ const DEFAULTS: &[&str] = &[
     "task",
     "max_cost_usd",
     "review_cost_usd",
+    "wait_value_usd_per_s",
     "share",
     "drop_negative_prompt",
     "on_moderation",
     "prior_weight",
 ];
 const BREAKER: &[&str] = &["consecutive", "success_share", "min_samples", "window", "open_for", "open_at_most"];
-const KEY: &[&str] = &["name", "sha256"];
+const KEY: &[&str] = &["name", "sha256", "limits"];
 const TIER: &[&str] = &["about", "quality", "max_cost_usd", "deadline"];
 const RULE: &[&str] = &[
     "id",
@@ -39,7 +40,7 @@ const RULE: &[&str] = &[
 ];
 const TASK: &[&str] = &["about", "quoted_text", "words"];
 const PROVIDER: &[&str] = &["dialect", "base_url", "key", "off", "local", "only_on_prem", "limits", "options"];
-const LIMIT: &[&str] = &["name", "units", "unit", "per", "burst"];
+const LIMIT: &[&str] = &["name", "units", "unit", "per", "burst", "mode", "degrade"];
 const MODEL: &[&str] = &[
     "remote",
     "off",
@@ -88,7 +89,7 @@ fn order(path: &[&str]) -> Option<&'static [&'static str]> {
         ["task", _] => TASK,
         ["provider", _] => PROVIDER,
         ["model", _] => MODEL,
-        ["provider" | "model", _, "limits"] => LIMIT,
+        ["provider" | "model", _, "limits"] | ["key", "limits"] => LIMIT,
         ["model", _, "free"] => FREE,
         ["model", _, "upscale"] => UPSCALE,
         ["model", _, "price"] => PRICE,

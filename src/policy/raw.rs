@@ -15,7 +15,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use at::{At, Day, Level};
-pub(super) use market::{Format, Free, Latency, Limit, LimitUnit, Model, Per, Price, Provider, TokenRates, Upscale};
+pub(super) use market::{
+    Degrade, Format, Free, Latency, Limit, LimitMode, LimitUnit, Model, Per, Price, Provider, TokenRates, Upscale,
+};
 
 /// Tables by name, as `[model."stability/core"]`.
 pub(super) type Named<T> = BTreeMap<At<String>, T>;
@@ -71,6 +73,9 @@ pub(super) struct Defaults {
     pub(super) max_cost_usd: Option<At<f64>>,
     /// What showing one image to a person costs; rejected images cost it in vain.
     pub(super) review_cost_usd: Option<At<f64>>,
+    /// What a second of waiting for a provider's limit costs: a cheaper plan is waited for as long as it saves more. When
+    /// left out, a plan is waited for only when no other fits.
+    pub(super) wait_value_usd_per_s: Option<At<f64>>,
     /// When identical requests in flight share one purchase.
     pub(super) share: Option<Share>,
     /// Whether a model without negative prompts may serve a request that has one; declared in the answer.
@@ -131,6 +136,9 @@ pub(super) struct Key {
     /// SHA-256 of the key, in hexadecimal; never the key itself.
     #[schemars(required)]
     pub(super) sha256: Option<At<String>>,
+    /// What the caller may ask for.
+    #[serde(default)]
+    pub(super) limits: Vec<At<Limit>>,
 }
 
 /// A name for a level of quality.

@@ -13,6 +13,7 @@ use super::text;
 use crate::domain::breaker::Settings;
 use crate::domain::catalog::{Catalog, ModelIx, Place, TaskIx};
 use crate::domain::money::Money;
+use crate::domain::quota::Limit;
 use crate::domain::request::{Ask, GenerationRequest, ModelChoice, Quality};
 use crate::domain::rule::{Share, Source, Term, Terms};
 use crate::transport::Endpoint;
@@ -99,6 +100,8 @@ pub struct Defaults {
     pub max_cost: Option<Term<Money>>,
     /// What showing one image to a person costs.
     pub review_cost: Money,
+    /// What a second of waiting for a limit costs; `None` when only what nothing else can do is waited for.
+    pub wait_value: Option<Money>,
     /// When identical requests share one purchase.
     pub share: Share,
     /// Whether a negative prompt may be dropped.
@@ -142,6 +145,10 @@ pub struct ApiKey {
     pub name: Arc<str>,
     /// SHA-256 of the key.
     pub sha256: [u8; 32],
+    /// The name of its buckets: `key:` and the caller's name.
+    pub owner: Arc<str>,
+    /// What the caller may ask for.
+    pub limits: Vec<Limit>,
     /// Where the policy says so.
     pub place: Place,
 }
@@ -285,6 +292,7 @@ impl Snapshot {
                 .unwrap_or(self.defaults.drop_negative_prompt),
             moderated_next: rule.and_then(|rule| rule.moderated_next).unwrap_or(self.defaults.moderated_next),
             review_cost: rule.and_then(|rule| rule.review_cost).unwrap_or(self.defaults.review_cost),
+            wait_value: self.defaults.wait_value,
             share: rule.and_then(|rule| rule.share).unwrap_or(self.defaults.share),
             rule: rule.map(|rule| Arc::clone(&rule.id)),
             tier,

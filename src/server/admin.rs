@@ -13,9 +13,11 @@ use super::problem;
 use super::routes::{json, text};
 use super::wire::json::Json;
 use crate::domain::catalog::{Catalog, Model, Price, Provider, Role, Unit};
+use crate::domain::quota::Mode;
 use crate::engine::{Engine, ModelStanding, Standing};
 use crate::policy::Snapshot;
 use crate::policy::watch::{Cause, ReloadReport};
+use crate::state::limits::{Counting, Left};
 
 /// `GET /healthz`: the process runs.
 pub(super) fn health(engine: &Arc<Engine>) -> Response<Payload> {
@@ -55,10 +57,18 @@ pub(super) async fn metrics(engine: &Arc<Engine>) -> Response<Payload> {
     }
     for standing in engine.standings() {
         telemetry.breaker(&standing.name, standing.breaker);
-        for (limit, left, capacity) in &standing.quota {
-            telemetry.quota_left(&standing.name, limit, *left, *capacity);
+        for left in &standing.quota {
+            telemetry.quota_left(&standing.name, &left.name, left.left, left.capacity);
+        }
+        for model in &standing.models {
+            for left in &model.quota {
+                telemetry.quota_left(&model.id, &left.name, left.left, left.capacity);
+            }
         }
     }
+    let counting = engine.counting();
+    let (replicas, redis) = heard(counting);
+    telemetry.counting(counting.name(), replicas, redis);
     text("text/plain; version=0.0.4; charset=utf-8", telemetry.render())
 }
 
@@ -81,6 +91,7 @@ pub(super) fn providers(engine: &Arc<Engine>) -> Response<Payload> {
         body.key("providers").array(&engine.standings(), |body, standing| {
             body.object(|body| provider(body, standing));
         });
+        body.key("limits").object(|body| counting(body, engine.counting()));
         body.key("policy").text(&engine.snapshot().digest);
     });
     json(Payload::of(body.finish()))
@@ -91,16 +102,40 @@ fn provider(body: &mut Json, standing: &Standing) {
     body.key("on").raw(standing.off.is_none());
     body.key("why").text_or_null(standing.off.as_deref());
     body.key("breaker").text(standing.breaker);
-    body.key("quota").array(&standing.quota, |body, (name, left, capacity)| {
-        body.object(|body| {
-            body.key("limit").text(name);
-            body.key("left").raw(left);
-            body.key("capacity").raw(capacity);
-        });
-    });
+    quota(body, &standing.quota);
     body.key("models").array(&standing.models, |body, standing| {
         body.object(|body| model_standing(body, standing));
     });
+}
+
+fn quota(body: &mut Json, limits: &[Left]) {
+    body.key("quota").array(limits, |body, limit| {
+        body.object(|body| {
+            body.key("limit").text(&limit.name);
+            body.key("unit").text(limit.unit.name());
+            body.key("left").number(limit.left);
+            body.key("capacity").number(limit.capacity);
+            body.key("reset_ms").millis(limit.reset);
+            body.key("mode").text(if limit.mode == Mode::Enforce { "enforce" } else { "shadow" });
+        });
+    });
+}
+
+/// Who counts what limits allow, and how Redis is.
+fn counting(body: &mut Json, counting: Counting) {
+    body.key("counted").text(counting.name());
+    let (replicas, redis) = heard(counting);
+    body.key("replicas").raw(replicas);
+    body.key("redis").text_or_null(redis);
+}
+
+/// The replicas that were heard last, and how Redis is where there is one.
+const fn heard(counting: Counting) -> (u32, Option<&'static str>) {
+    match counting {
+        Counting::Alone => (1, None),
+        Counting::Together { replicas } => (replicas, Some("up")),
+        Counting::Apart { replicas, trouble } => (replicas, Some(trouble.name())),
+    }
 }
 
 fn model_standing(body: &mut Json, standing: &ModelStanding) {
@@ -108,6 +143,7 @@ fn model_standing(body: &mut Json, standing: &ModelStanding) {
     body.key("on").raw(standing.off.is_none());
     body.key("why").text_or_null(standing.off.as_deref());
     body.key("breaker").text(standing.breaker);
+    quota(body, &standing.quota);
     body.key("latency_ms").object(|body| {
         body.key("p50").millis(standing.latency.p50);
         body.key("p95").millis(standing.latency.p95);

@@ -16,6 +16,7 @@ use super::problem::Problem;
 use super::{Bounds, admin, generate, images};
 use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
+use crate::state::limits::Left;
 use crate::telemetry::Telemetry;
 
 /// Which listener.
@@ -165,6 +166,11 @@ impl Routes {
 
     pub(super) fn find(&self, method: &Method, path: &str) -> Result<Route, Problem> {
         find(self.plane, method, path)
+    }
+
+    /// What is left of a caller's limits; `None` on the admin plane.
+    pub(super) fn allowance(&self, key: Option<&str>) -> Option<Vec<Left>> {
+        (self.plane == Plane::Api).then(|| self.engine.allowance(key))
     }
 
     /// The digest of the policy in force, as a header.

@@ -79,7 +79,10 @@ pub enum Metric {
     ProviderDuration,
     QuotaCapacity,
     QuotaDecisions,
+    QuotaMode,
     QuotaRemaining,
+    RedisState,
+    Replicas,
     RequestDuration,
     Retries,
     Shed,
@@ -87,7 +90,7 @@ pub enum Metric {
 
 impl Metric {
     /// Every metric.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::AmbiguousOldest,
         Self::AmbiguousOpen,
         Self::AuthFailures,
@@ -114,7 +117,10 @@ impl Metric {
         Self::ProviderDuration,
         Self::QuotaCapacity,
         Self::QuotaDecisions,
+        Self::QuotaMode,
         Self::QuotaRemaining,
+        Self::RedisState,
+        Self::Replicas,
         Self::RequestDuration,
         Self::Retries,
         Self::Shed,
@@ -139,6 +145,9 @@ impl Metric {
             | Self::QuotaCapacity
             | Self::QuotaRemaining
             | Self::QuotaDecisions
+            | Self::QuotaMode
+            | Self::RedisState
+            | Self::Replicas
             | Self::Images
             | Self::ImageBytes
             | Self::ImagesRejected => self.providers(),
@@ -216,8 +225,17 @@ impl Metric {
             Self::QuotaDecisions => count(
                 "tollgate_quota_decisions_total",
                 &["provider", "window", "result"],
-                "Draws from a provider's limits: allowed or denied.",
+                "Draws from a limit: allowed, denied, or shadow_denied by a limit that only counts.",
             ),
+            Self::QuotaMode => gauge(
+                "tollgate_quota_mode",
+                &["mode"],
+                "1 for who counts what limits allow: shared is Redis for all replicas, local this process.",
+            ),
+            Self::RedisState => {
+                gauge("tollgate_redis_state", &["state"], "1 for how Redis is: up, or why it is away.")
+            }
+            Self::Replicas => gauge("tollgate_replicas", &[], "Gateways that share limits, as last heard in Redis."),
             Self::Images => {
                 count("tollgate_images_total", &["provider", "model", "format"], "Pictures answered to callers.")
             }

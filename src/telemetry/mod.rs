@@ -148,17 +148,31 @@ impl Telemetry {
         self.instruments.counter(Metric::Retries, &[self.provider(provider), result]).add(1);
     }
 
-    /// A draw from a limit: `allowed` or `denied`.
+    /// A draw from a limit: `allowed`, `denied`, or `shadow_denied` by a limit that only counts.
     pub fn quota(&self, owner: &str, limit: &str, result: &'static str) {
         let values = [self.provider(owner), self.admit(&self.limits, limit), result];
         self.instruments.counter(Metric::QuotaDecisions, &values).add(1);
     }
 
     /// What is left of a limit, and what it allows.
-    pub fn quota_left(&self, owner: &str, limit: &str, left: u32, capacity: u32) {
+    #[expect(clippy::cast_possible_truncation, reason = "a limit's units are far below 2⁶³, and shown whole")]
+    pub fn quota_left(&self, owner: &str, limit: &str, left: f64, capacity: f64) {
         let values = [self.provider(owner), self.admit(&self.limits, limit)];
-        self.instruments.gauge(Metric::QuotaRemaining, &values).set(left.into());
-        self.instruments.gauge(Metric::QuotaCapacity, &values).set(capacity.into());
+        self.instruments.gauge(Metric::QuotaRemaining, &values).set(left as i64);
+        self.instruments.gauge(Metric::QuotaCapacity, &values).set(capacity as i64);
+    }
+
+    /// Who counts what limits allow: `shared` or `local`, for how many replicas, and how Redis is where there is one.
+    pub fn counting(&self, mode: &'static str, replicas: u32, redis: Option<&'static str>) {
+        for name in ["shared", "local"] {
+            self.instruments.gauge(Metric::QuotaMode, &[name]).set((name == mode).into());
+        }
+        self.instruments.gauge(Metric::Replicas, &[]).set(replicas.into());
+        self.instruments.clear(Metric::RedisState);
+        if let Some(state) = redis {
+            self.instruments.gauge(Metric::RedisState, &[state]).set(1);
+            self.instruments.gauge(Metric::RedisState, &["up"]).set((state == "up").into());
+        }
     }
 
     /// A request's part in a shared purchase: `leader`, `local_follower`, `remote_follower`, `solo`.

@@ -11,7 +11,7 @@ use super::super::catalog::{Catalog, Enlarge, Latency, Model, ModelIx, Reach, Si
 use super::super::image::Size;
 use super::super::money::Money;
 use super::super::quality::Posterior;
-use super::super::quote::{Quote, quote};
+use super::super::quote::{Quote, quote, seconds};
 use super::super::request::{Fit, GenerationRequest};
 use super::size::{Placed, draft, place};
 use super::{Candidate, ModelView, Reason, View};
@@ -93,7 +93,7 @@ impl Enumerator<'_> {
         if resize.is_some() {
             latency = plus(latency, Latency { p50: RESIZE, p95: RESIZE });
         }
-        self.push(draft, None, resize, draft.quote, draft.seen.accept, latency, reason);
+        self.push(draft, None, resize, draft.quote, draft.seen.accept, latency, draft.seen.gate.wait(), reason);
     }
 
     /// A draft at the smallest size from which this upscaler reaches the asked one, where that is smaller than what
@@ -140,7 +140,8 @@ impl Enumerator<'_> {
             latency = plus(latency, Latency { p50: RESIZE, p95: RESIZE });
         }
         let whole = draft.quote.then(up.times(images));
-        self.push(draft, Some((up_ix, output)), resize, whole, accept, latency, None);
+        let wait = Self::waits(draft, up_seen);
+        self.push(draft, Some((up_ix, output)), resize, whole, accept, latency, wait, None);
     }
 
     #[expect(
@@ -155,11 +156,22 @@ impl Enumerator<'_> {
         quote: Quote,
         accept: Posterior,
         latency: Latency,
+        wait: Duration,
         reason: Option<Reason>,
     ) {
-        let score = score(quote.expected, self.request.terms.review_cost, self.request.ask.n, accept);
+        let terms = &self.request.terms;
+        let wait_cost = terms.wait_value.map_or(Money::ZERO, |value| seconds(value, wait));
+        let score = score(quote.expected + wait_cost, terms.review_cost, self.request.ask.n, accept);
         let (model, native, calls) = (draft.ix, draft.native, draft.calls);
-        self.out.push(Candidate { model, native, upscale, resize, calls, quote, accept, latency, score, reason });
+        let candidate =
+            Candidate { model, native, upscale, resize, calls, quote, accept, latency, wait, wait_cost, score, reason };
+        self.out.push(candidate);
+    }
+
+    /// The draft's wait, and as much of the upscaler's as is not over when the draft is there.
+    fn waits(draft: Draft, upscaler: ModelView) -> Duration {
+        let begun = draft.seen.gate.wait();
+        begun + upscaler.gate.wait().saturating_sub(begun + draft.seen.latency.p50)
     }
 }
 
@@ -173,6 +185,8 @@ fn unreachable(model: ModelIx, size: Size, seen: ModelView, reason: Reason) -> C
         quote: Quote::default(),
         accept: seen.accept,
         latency: seen.latency,
+        wait: seen.gate.wait(),
+        wait_cost: Money::ZERO,
         score: f64::INFINITY,
         reason: Some(reason),
     }

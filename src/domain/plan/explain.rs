@@ -55,8 +55,10 @@ pub struct Line {
     pub latency_p95: Duration,
     /// `open`, or why no call could be sent now.
     pub breaker: &'static str,
-    /// `ok` or `spent`.
+    /// `ok`, or `spent` when a limit has no room now.
     pub quota: &'static str,
+    /// How long it would wait for a limit.
+    pub wait: Duration,
     /// Why it was not chosen; `None` for the chosen one.
     pub reason: Option<Why>,
 }
@@ -140,6 +142,7 @@ fn line(
         latency_p95: candidate.latency.p95,
         breaker: if matches!(gate, Gate::Broken(_)) { "open" } else { "closed" },
         quota: if matches!(gate, Gate::Spent(_)) { "spent" } else { "ok" },
+        wait: candidate.wait,
         reason: if chosen { None } else { Some(why(candidate, best, request, catalog)) },
     }
 }
@@ -152,7 +155,7 @@ fn score_money(score: f64) -> Money {
 
 fn why(candidate: &Candidate, best: Option<&Candidate>, request: &GenerationRequest, catalog: &Catalog) -> Why {
     let Some(reason) = candidate.reason else {
-        return Why { code: "dearer", text: dearer(candidate, best), place: None };
+        return passed_over(candidate, best, request, catalog);
     };
     let terms = &request.terms;
     let model = catalog.model(candidate.model);
@@ -204,6 +207,23 @@ fn why(candidate: &Candidate, best: Option<&Candidate>, request: &GenerationRequ
         }
     };
     Why { code, text, place }
+}
+
+/// Why a plan that may run is not the one that would: dearer, or dearer by its wait for a limit.
+fn passed_over(candidate: &Candidate, best: Option<&Candidate>, request: &GenerationRequest, catalog: &Catalog) -> Why {
+    let without = candidate.score - candidate.wait_cost.micros() as f64 / candidate.accept.mean().max(1e-6);
+    let by_its_wait = !candidate.wait.is_zero() && best.is_some_and(|best| without < best.score);
+    if !by_its_wait {
+        return Why { code: "dearer", text: dearer(candidate, best), place: None };
+    }
+    let room = format!("its limit has room in {}", secs(candidate.wait));
+    let text = if request.terms.wait_value.is_some() {
+        format!("{room}, and waiting would cost ${}, more than it saves", candidate.wait_cost)
+    } else {
+        format!("{room}, and waiting has no price (`wait_value_usd_per_s`)")
+    };
+    let provider = catalog.model(candidate.model).and_then(|model| catalog.provider(model.provider));
+    Why { code: "quota_spent", text, place: provider.map(|provider| provider.place.clone()) }
 }
 
 fn dearer(candidate: &Candidate, best: Option<&Candidate>) -> String {

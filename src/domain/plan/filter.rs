@@ -22,7 +22,7 @@ pub(super) fn reason(
         .or_else(|| terms(candidate, request))
         .or_else(|| upscaler(candidate, request, catalog, view, today))
         .or_else(|| strictness(candidate, model, request))
-        .or_else(|| gate(candidate.model, view))
+        .or_else(|| gate(candidate, request, view))
 }
 
 /// Whether the model may be used at all.
@@ -103,7 +103,7 @@ fn upscaler(
         Some(Reason::DataPolicy)
     } else if kept_from(provider, request) {
         Some(Reason::KeptOnPrem)
-    } else if gone || excluded || gate(ix, view).is_some() {
+    } else if gone || excluded || !conducts(ix, view) {
         Some(Reason::UpscalerUnavailable)
     } else {
         None
@@ -118,10 +118,19 @@ fn strictness(candidate: &Candidate, model: &Model, request: &GenerationRequest)
     (ask.strict && (dropped || other_size)).then_some(Reason::Strict)
 }
 
-fn gate(ix: ModelIx, view: &View) -> Option<Reason> {
-    match view.models.get(usize::from(ix.0))?.gate {
+/// A wait for a limit is a reason only when the plan would then miss the deadline.
+fn gate(candidate: &Candidate, request: &GenerationRequest, view: &View) -> Option<Reason> {
+    match view.models.get(usize::from(candidate.model.0))?.gate {
         Gate::Open => None,
         Gate::Broken(wait) => Some(Reason::BreakerOpen(wait)),
-        Gate::Spent(wait) => Some(Reason::QuotaSpent(wait)),
+        Gate::Spent(_) => {
+            let late = candidate.wait + candidate.latency.p95 > request.terms.deadline.value;
+            late.then_some(Reason::QuotaSpent(candidate.wait))
+        }
     }
+}
+
+/// Whether an upscaler could be called: by the time that the draft is there, a limit has mostly room again.
+fn conducts(ix: ModelIx, view: &View) -> bool {
+    !matches!(view.models.get(usize::from(ix.0)).map(|seen| seen.gate), Some(Gate::Broken(_)))
 }

@@ -18,6 +18,7 @@ use jiff::civil::Date;
 
 use super::catalog::{Catalog, Latency, ModelIx};
 use super::image::Size;
+use super::money::Money;
 use super::quality::Posterior;
 use super::quote::Quote;
 use super::request::GenerationRequest;
@@ -50,8 +51,18 @@ pub enum Gate {
     Open,
     /// The breaker refuses for this long.
     Broken(Duration),
-    /// A limit has no room for this long.
+    /// A limit has no room for this long; a draw made now may be booked for then.
     Spent(Duration),
+}
+
+impl Gate {
+    /// How long a call would wait for a limit.
+    const fn wait(self) -> Duration {
+        match self {
+            Self::Spent(wait) => wait,
+            Self::Broken(_) | Self::Open => Duration::ZERO,
+        }
+    }
 }
 
 /// One way to make the image.
@@ -71,9 +82,13 @@ pub struct Candidate {
     pub quote: Quote,
     /// Acceptance of the final image.
     pub accept: Posterior,
-    /// Latency of the whole plan.
+    /// Latency of the whole plan, once it begins.
     pub latency: Latency,
-    /// `J`: expected micro-dollars per accepted image; lower is better.
+    /// How long it waits for a limit before it begins.
+    pub wait: Duration,
+    /// What that wait costs.
+    pub wait_cost: Money,
+    /// `J`: expected micro-dollars per accepted image, the wait included; lower is better.
     pub score: f64,
     /// Why it may not run; `None` when it may.
     pub reason: Option<Reason>,
@@ -144,6 +159,16 @@ impl Planned {
         self.feasible().next()
     }
 
+    /// How long the candidate at `rank` may wait for a limit before the next one is the better buy; `None` when there is
+    /// no next one. A wait without a price is never worth a plan that could begin.
+    pub fn worth_waiting(&self, rank: usize, wait_value: Option<Money>, images: u8) -> Option<Duration> {
+        let at = |rank: usize| self.ranked.get(rank).and_then(|&at| self.candidates.get(at as usize));
+        let (this, next) = (at(rank)?, at(rank + 1)?);
+        let per_second = wait_value.filter(|value| *value > Money::ZERO)?.micros() as f64;
+        let saved = (next.score - this.score).max(0.0) * this.accept.mean() * f64::from(images.max(1));
+        Some(this.wait + Duration::try_from_secs_f64(saved / per_second).unwrap_or(Duration::MAX / 4))
+    }
+
     /// The shortest wait after which a candidate dropped only for a limit could run.
     pub fn shortest_quota_wait(&self) -> Option<Duration> {
         self.candidates
@@ -156,7 +181,8 @@ impl Planned {
     }
 }
 
-/// Plans `request`: every candidate with its numbers, and the feasible ones ranked by score, then latency, then name.
+/// Plans `request`: every candidate with its numbers, and the feasible ones ranked by score, then latency, then name. A
+/// plan whose provider has no room now takes part with its wait and what that costs (`wait_value_usd_per_s`).
 pub fn plan(request: &GenerationRequest, catalog: &Catalog, view: &View, today: Date) -> Planned {
     let mut candidates = enumerate::candidates(request, catalog, view, today);
     for candidate in &mut candidates {
@@ -164,16 +190,19 @@ pub fn plan(request: &GenerationRequest, catalog: &Catalog, view: &View, today: 
             candidate.reason = filter::reason(candidate, request, catalog, view, today);
         }
     }
-    let ranked = rank(&candidates, catalog);
+    let ranked = rank(&candidates, catalog, request.terms.wait_value.is_some());
     Planned { candidates, ranked }
 }
 
-fn rank(candidates: &[Candidate], catalog: &Catalog) -> Vec<u32> {
+/// A wait that has no price is worse than any plan that need not wait.
+fn rank(candidates: &[Candidate], catalog: &Catalog, wait_has_price: bool) -> Vec<u32> {
+    let waits = |candidate: &Candidate| !wait_has_price && !candidate.wait.is_zero();
     let name = |ix: ModelIx| catalog.model(ix).map(|model| &*model.id);
     let mut ranked: Vec<(u32, &Candidate)> = (0u32..).zip(candidates).filter(|(_, c)| c.reason.is_none()).collect();
     ranked.sort_unstable_by(|(_, a), (_, b)| {
-        a.score
-            .total_cmp(&b.score)
+        waits(a)
+            .cmp(&waits(b))
+            .then_with(|| a.score.total_cmp(&b.score))
             .then_with(|| a.latency.p50.cmp(&b.latency.p50))
             .then_with(|| name(a.model).cmp(&name(b.model)))
             .then_with(|| a.upscale.map(|(ix, _)| name(ix)).cmp(&b.upscale.map(|(ix, _)| name(ix))))

@@ -232,7 +232,7 @@ fn assemble(merged: &Merged<'_>, world: &World<'_>, sink: &Sink) -> Option<Parts
     providers::unused(&merged.providers, &merged.models, start);
     sizes::unused(&merged.sizes, &merged.models);
     let catalog = Catalog { providers, models, tasks, default_task: default_task.unwrap_or_default() };
-    limits::bursts(&merged.providers, &merged.models, &catalog);
+    limits::bursts(&merged.providers, &merged.models, &catalog, world.today);
     let whole = rules::Whole { catalog: &catalog, written: &merged.models, tiers: &tiers };
     let resolved = rules::defaults(defaults, &whole);
     let rules = rules::rules(&merged.rules, &whole);

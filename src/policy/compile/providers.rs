@@ -195,7 +195,13 @@ pub(super) fn keys(rows: &[(Scope<'_>, &raw::Key)]) -> Vec<ApiKey> {
             twice(*scope, &format!("the key `{}`", name.value), &name.span, *first, &span);
         }
         if let Some(hash) = sha256(&written.value) {
-            keys.push(ApiKey { name: name.value.as_str().into(), sha256: hash, place: scope.place(&name.span) });
+            keys.push(ApiKey {
+                name: name.value.as_str().into(),
+                sha256: hash,
+                owner: format!("key:{}", name.value).into(),
+                limits: limits::limits(*scope, &row.limits),
+                place: scope.place(&name.span),
+            });
         } else {
             let hidden = scope.source.masked(&written.span);
             let found = Diagnostic::new(codes::E0207, format!("the hash of key `{}` is malformed", name.value))

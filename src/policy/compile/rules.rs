@@ -42,6 +42,7 @@ pub(super) fn defaults(entry: &Entry<'_, At<raw::Defaults>>, whole: &Whole<'_>) 
         deadline: deadline?,
         max_cost,
         review_cost: review_cost.unwrap_or(Money::ZERO),
+        wait_value: raw.wait_value_usd_per_s.as_ref().and_then(|usd| scope.money("wait_value_usd_per_s", usd)),
         share: raw.share.map(share).unwrap_or_default(),
         drop_negative_prompt: raw.drop_negative_prompt.unwrap_or(false),
         moderated_next: matches!(raw.on_moderation, Some(OnModeration::NextPlan)),
