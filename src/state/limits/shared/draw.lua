@@ -22,21 +22,27 @@ if not now then
   now = time[1] * 1000000 + time[2]
 end
 local patience, lease, name = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local back, life = {}, {}
+local life = {}
 
 -- A clock that was set back takes every time with it: what was owed is still owed.
 local function known(key)
-  if back[key] == nil then
-    local last = tonumber(redis.call('HGET', key, 'now') or now)
-    back[key] = now + 1000000 < last and last - now or 0
-    life[key] = 0
+  if life[key] then
+    return
+  end
+  life[key] = 0
+  local last = tonumber(redis.call('HGET', key, 'now') or now)
+  if now + 1000000 < last then
+    local held = redis.call('HGETALL', key)
+    for at = 1, #held, 2 do
+      local time, rest = string.match(held[at + 1], '^(%d+)(.*)$')
+      redis.call('HSET', key, held[at], string.format('%.0f', math.max(0, tonumber(time) - (last - now))) .. rest)
+    end
   end
 end
 
 local function number(key, field)
   known(key)
-  local held = tonumber(redis.call('HGET', key, field) or 0)
-  return math.max(0, held - back[key])
+  return tonumber(redis.call('HGET', key, field) or 0)
 end
 
 local function tat_of(key, field, pace)
@@ -46,7 +52,7 @@ local function tat_of(key, field, pace)
     return 0
   end
   local tat, old = string.match(held, '^(%d+) (.+)$')
-  tat = math.max(0, tonumber(tat) - back[key])
+  tat = tonumber(tat)
   if old ~= pace and tat > now then
     tat = now + math.floor((tat - now) * tonumber(pace) / tonumber(old))
   end
@@ -135,7 +141,7 @@ elseif wait <= patience then
 end
 
 for key, time in pairs(life) do
-  if time > 0 or back[key] > 0 then
+  if time > 0 then
     redis.call('HSET', key, 'now', string.format('%.0f', now))
     local left = redis.call('PTTL', key)
     redis.call('PEXPIRE', key, string.format('%.0f', math.max(left, (time + HOUR) / 1000)))

@@ -65,6 +65,8 @@ struct Inner {
     leases: Arc<Leases>,
     /// What each owner's limits were when they were last drawn from.
     owners: Mutex<HashMap<Box<str>, Arc<[Limit]>>>,
+    /// The caller's time when it last asked, in microseconds since 1970.
+    asked: AtomicU64,
     /// How far the server's clock is ahead, in microseconds.
     offset: AtomicI64,
     /// For the names of draws.
@@ -96,6 +98,7 @@ impl RedisLimits {
             mirror: LocalLimits::new(),
             leases: Arc::default(),
             owners: Mutex::default(),
+            asked: AtomicU64::new(0),
             offset: AtomicI64::new(0),
             name: uuid::Uuid::now_v7().simple().to_string(),
             draws: AtomicU64::new(0),
@@ -109,13 +112,19 @@ impl RedisLimits {
 impl Inner {
     async fn draw(&self, asked: Asked<'_>) -> Result<Permit, Wait> {
         self.remember(asked.draws);
+        self.asked.store(asked.now, Ordering::Relaxed);
         if asked.draws.iter().all(|draw| draw.limits.is_empty()) {
             return self.mirror.take(asked);
         }
         let flights = flights(asked.draws);
         let id: Arc<str> = format!("{}-{}", self.name, self.draws.fetch_add(1, Ordering::Relaxed)).into();
         match self.ask(asked, &flights, &id).await {
-            Ok(answer) => self.decided(asked, &answer, flights, &id),
+            Ok(answer) => {
+                let permit = self.decided(asked, &answer, flights, &id);
+                // Heard after the places are taken: what Redis counts has them in it.
+                self.hear(asked.draws, &answer, asked.now);
+                permit
+            }
             Err(_) => {
                 let apart = Some(self.redis.replicas());
                 let permit = self.mirror.take(Asked { apart, ..asked })?;
@@ -140,7 +149,6 @@ impl Inner {
         if debts {
             self.mirror.forgive(asked.draws, asked.now);
         }
-        self.hear(asked.draws, &answer, asked.now);
         Ok(answer)
     }
 

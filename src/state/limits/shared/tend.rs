@@ -3,6 +3,7 @@
 //! Why it exists: a place that is free must be free for others soon, a provider's word must reach every replica, and the
 //! planner's mirror must not grow old. What it refuses to know: how a draw decides.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -85,7 +86,7 @@ impl Inner {
         for (name, limits) in owners {
             let draws = [Draw { owner: &name, limits: &limits }];
             let mut call = Call::default();
-            let now = micros(clock::now());
+            let now = self.now();
             let debts = self.debts(&mut call, &draws, now);
             call.draws(&draws, Cost::default());
             let given = (self.clock == Clock::Caller).then_some(now);
@@ -97,11 +98,19 @@ impl Inner {
         }
     }
 
+    /// Where the caller's clock decides, it is as late as the caller last said.
+    fn now(&self) -> u64 {
+        match self.clock {
+            Clock::Caller => self.asked.load(Ordering::Relaxed),
+            Clock::Server => micros(clock::now()),
+        }
+    }
+
     async fn send(&self, call: Call) -> bool {
         if call.is_empty() {
             return true;
         }
-        let given = (self.clock == Clock::Caller).then(|| micros(clock::now()));
+        let given = (self.clock == Clock::Caller).then(|| self.now());
         call.run(&self.redis, given, None, "").await.is_ok()
     }
 }
