@@ -232,9 +232,7 @@ impl Metric {
                 &["mode"],
                 "1 for who counts what limits allow: shared is Redis for all replicas, local this process.",
             ),
-            Self::RedisState => {
-                gauge("tollgate_redis_state", &["state"], "1 for how Redis is: up, or why it is away.")
-            }
+            Self::RedisState => gauge("tollgate_redis_state", &["state"], "1 for how Redis is: up, or why it is away."),
             Self::Replicas => gauge("tollgate_replicas", &[], "Gateways that share limits, as last heard in Redis."),
             Self::Images => {
                 count("tollgate_images_total", &["provider", "model", "format"], "Pictures answered to callers.")

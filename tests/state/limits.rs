@@ -141,7 +141,10 @@ async fn a_limit_in_shadow_counts_and_denies_nothing(limits: &dyn Limits) {
         assert_eq!(permit.over(), [Arc::from("trial")]);
     }
     assert_eq!(wait(limits, &draws, at(0)), Duration::from_millis(100), "only the other limit is waited for");
-    assert!(draw(limits, &draws, 1, later(1_000)).await.unwrap().over().is_empty(), "what it would deny it does not count");
+    assert!(
+        draw(limits, &draws, 1, later(1_000)).await.unwrap().over().is_empty(),
+        "what it would deny it does not count"
+    );
 }
 
 async fn a_penalty_shuts_the_owner_until_it_ends(limits: &dyn Limits) {

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 pub use trouble::{Away, Trouble};
 
 /// How long a command may take: on a request's path, so below the 100 ms by which an outage may delay it.
-pub const PATIENCE: Duration = Duration::from_millis(60);
+pub const PATIENCE: Duration = Duration::from_millis(75);
 /// How long the keeper waits for a connection.
 const CONNECT_PATIENCE: Duration = Duration::from_millis(500);
 

@@ -146,10 +146,8 @@ impl Call {
         let head = [now, patience.to_string(), whole(LEASE).to_string(), id.to_owned()];
         let args: Vec<Vec<u8>> = head.into_iter().map(String::into_bytes).chain(self.items).collect();
         let answer: Vec<i64> = redis.run(&SCRIPT, &self.keys, &args).await?;
-        read(&self.kinds, &answer).ok_or_else(|| Away {
-            trouble: Trouble::Refused,
-            detail: "the script answered something else".to_owned(),
-        })
+        read(&self.kinds, &answer)
+            .ok_or_else(|| Away { trouble: Trouble::Refused, detail: "the script answered something else".to_owned() })
     }
 }
 

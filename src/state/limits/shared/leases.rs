@@ -73,7 +73,9 @@ impl Leases {
     pub(super) fn keys(&self, renew: bool) -> Vec<Arc<str>> {
         let held = self.lock();
         let due = |of: &OfKey| {
-            !of.ended.is_empty() || of.alive.values().any(|life| *life != held.life + 1) || (renew && !of.alive.is_empty())
+            !of.ended.is_empty()
+                || of.alive.values().any(|life| *life != held.life + 1)
+                || (renew && !of.alive.is_empty())
         };
         held.keys.iter().filter(|(_, of)| due(of)).map(|(key, _)| Arc::clone(key)).collect()
     }

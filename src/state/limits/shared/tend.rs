@@ -25,7 +25,10 @@ const TOGETHER: Duration = Duration::from_millis(2);
 pub(super) fn tend(inner: &Arc<Inner>) {
     let kept = Arc::downgrade(inner);
     let leases = Arc::clone(&inner.leases);
-    #[expect(clippy::disallowed_methods, reason = "it writes nothing that a shutdown must wait for, and ends by itself")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it writes nothing that a shutdown must wait for, and ends by itself"
+    )]
     drop(tokio::spawn(async move {
         let (mut looked, mut renewed, mut up) = (Instant::now(), Instant::now(), false);
         loop {
