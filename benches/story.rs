@@ -48,14 +48,20 @@ async fn run() {
         before.add(&play(Team::Fixed, assets, speed, timed).await);
         after.add(&play(Team::Planned, assets, speed, timed).await);
     }
-    println!("{:<44} {:>16} {:>16} {:>9}", "", "one fixed model", "tollgate's plan", "");
-    let line = |name: &str, before: f64, after: f64, digits: usize, unit: &str| {
-        println!("{name:<44} {before:>15.digits$}{unit} {after:>15.digits$}{unit} {:>8.2}x", before / after);
+    println!("{:<44} {:>16} {:>16} {:>9}", "", "one fixed model", "tollgate's plan", "better");
+    let line = |name: &str, before: String, after: String, change: f64| {
+        println!("{name:<44} {before:>16} {after:>16} {change:>8.2}x");
     };
-    line("mean seconds per finished image", before.seconds(), after.seconds(), 1, "s");
-    line("accepted at first look, share", before.first_share(), after.first_share(), 2, " ");
-    line("dollars per accepted hero asset", before.per_accepted(), after.per_accepted(), 2, "$");
-    line("  of which providers", before.provider_per_accepted(), after.provider_per_accepted(), 2, "$");
+    let (seconds, usd) = (|s: f64| format!("{s:.1} s"), |usd: f64| format!("${usd:.2}"));
+    for (name, show, before, after) in [
+        ("mean time per finished image", &seconds as &dyn Fn(f64) -> String, before.seconds(), after.seconds()),
+        ("dollars per accepted hero asset", &usd, before.per_accepted(), after.per_accepted()),
+        ("  of which providers", &usd, before.provider_per_accepted(), after.provider_per_accepted()),
+    ] {
+        line(name, show(before), show(after), before / after);
+    }
+    let share = |row: &Row| format!("{:.0} %", row.first_share() * 100.0);
+    line("accepted at first look", share(&before), share(&after), after.first_share() / before.first_share());
     println!("\n{ASSETS} assets for shares and dollars, {TIMED} pictures in real time for seconds; what was bought:");
     println!("  before  {}\n  after   {}", before.plan, after.plan);
     println!("targets: at least 3x faster (4.1 s or less), 0.61 or more at first look, $0.52 or less");

@@ -14,7 +14,7 @@ use tollgate::domain::ledger::MoneyState;
 use tollgate::domain::money::Money;
 use tollgate::domain::refusal::Refusal;
 use tollgate::domain::request::{Ask, DataPolicy, Fit, ModelChoice, Prompt, Quality};
-use tollgate::engine::{Engine, How, Inbound, Parts, Served};
+use tollgate::engine::{Engine, How, Inbound, Parts, Repeat, Served};
 use tollgate::policy::watch::Settings;
 use tollgate::policy::{Origin, Override, Process, Snapshots};
 use tollgate::sandbox::{Options, Sandbox};
@@ -107,6 +107,7 @@ fn inbound(ask: Ask) -> Inbound {
         key: None,
         request_id: "req_test".into(),
         idempotency_key: None,
+        repeat: Repeat::default(),
         share_never: false,
         warnings: Vec::new(),
         arrived: tokio::time::Instant::now(),
@@ -255,6 +256,118 @@ async fn one_key_buys_once_and_replays() {
     assert_eq!((&again.id, &again.model, &again.steps), (&first.id, &first.model, &first.steps));
     assert!(matches!(house.engine.serve(keyed("something else")).await, Err(Refusal::IdempotencyKeyReused)));
     assert_eq!(house.bought().await, 1);
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_its_route_and_lasts_while_another_body_flies() {
+    let house = House::open().await;
+    let keyed = |prompt: &str, route| Inbound {
+        idempotency_key: Some("k".into()),
+        repeat: Repeat { route, count: None },
+        ..inbound(ask(prompt))
+    };
+    let both = [house.engine.serve(keyed(SWORD, "generate")), house.engine.serve(keyed("else", "generate"))];
+    let [first, other] = join_all(both).await.try_into().unwrap();
+    assert_eq!(first.unwrap().how, How::Fresh);
+    assert!(matches!(other, Err(Refusal::IdempotencyKeyReused)), "also while the first is under way");
+    assert_eq!(house.engine.serve(keyed(SWORD, "other")).await.unwrap().how, How::Fresh);
+    assert_eq!(house.bought().await, 2);
+}
+
+#[tokio::test]
+async fn a_marked_repeat_without_a_key_is_replayed_and_a_new_ask_is_bought() {
+    let house = House::open().await;
+    let counted = |count| Inbound { repeat: Repeat { route: "v1", count: Some(count) }, ..inbound(ask(SWORD)) };
+    let mut how = Vec::new();
+    for count in [0, 1, 2, 0, 1] {
+        how.push(house.engine.serve(counted(count)).await.unwrap().how);
+    }
+    assert_eq!(how, [How::Fresh, How::Replayed, How::Replayed, How::Fresh, How::Replayed]);
+    assert_eq!(house.bought().await, 2);
+    // A client that does not count its tries is not remembered.
+    for _ in 0..2 {
+        assert_eq!(house.serve(ask("a quiet harbour")).await.unwrap().how, How::Fresh);
+    }
+    assert_eq!(house.bought().await, 4);
+}
+
+#[tokio::test]
+async fn the_policy_s_window_replays_what_is_the_same() {
+    let house = House::with(|text| text.replacen("[defaults]", "[defaults]\nretry_window = \"1m\"", 1)).await;
+    let first = house.serve(ask(SWORD)).await.unwrap();
+    let again = house.serve(ask(SWORD)).await.unwrap();
+    assert_eq!((again.how, &again.id, again.cost), (How::Replayed, &first.id, Money::ZERO));
+    let own = house.engine.serve(Inbound { share_never: true, ..inbound(ask(SWORD)) }).await.unwrap();
+    assert_eq!(own.how, How::Fresh, "who wants an own picture gets one");
+    assert_eq!(house.bought().await, 2);
+}
+
+#[tokio::test]
+async fn a_refusal_that_lasts_is_not_asked_for_again() {
+    let house = House::open().await;
+    let keyed = || Inbound { idempotency_key: Some("k".into()), ..inbound(ask("nsfw scene")) };
+    for _ in 0..3 {
+        assert_eq!(house.engine.serve(keyed()).await.unwrap_err().code(), "content_refused");
+        assert_eq!(house.serve(ask("nsfw picture")).await.unwrap_err().code(), "content_refused");
+    }
+    assert_eq!(house.calls().await.len(), 2, "each once, by key and by content");
+}
+
+#[tokio::test]
+async fn a_failure_that_cost_nothing_may_be_tried_again_under_its_key() {
+    let house = House::open().await;
+    house.faults(json!([{"provider": "stability", "status": 401}])).await;
+    let keyed = || {
+        let mut ask = ask(SWORD);
+        ask.model = ModelChoice::Pinned("stability/sd3.5-medium".to_owned());
+        Inbound { idempotency_key: Some("k".into()), ..inbound(ask) }
+    };
+    assert_eq!(house.engine.serve(keyed()).await.unwrap_err().code(), "providers_failed");
+    let calls = house.calls().await.len();
+    // The breaker of the provider is open now, so it is refused again, but anew.
+    assert_eq!(house.engine.serve(keyed()).await.unwrap_err().code(), "providers_failed");
+    assert_eq!((calls, house.bought().await), (1, 0));
+}
+
+#[tokio::test]
+async fn doubt_is_told_again_and_bought_again_only_where_the_policy_says_so() {
+    for (policy, bought, code) in [("", 1, "providers_failed"), ("\ntakeover = \"buy_again\"", 2, "succeeded")] {
+        let house = House::with(|text| text.replacen("[defaults]", &format!("[defaults]{policy}"), 1)).await;
+        house.faults(json!([{"provider": "stability", "at": "after-bill", "reset": true, "times": 1}])).await;
+        let keyed = || {
+            let mut ask = ask(SWORD);
+            ask.model = ModelChoice::Pinned("stability/sd3.5-medium".to_owned());
+            Inbound { idempotency_key: Some("k".into()), ..inbound(ask) }
+        };
+        assert_eq!(house.engine.serve(keyed()).await.unwrap_err().code(), "providers_failed");
+        for _ in 0..2 {
+            let again = house.engine.serve(keyed()).await;
+            assert_eq!(again.map_or_else(|refusal| refusal.code(), |_| "succeeded"), code);
+        }
+        assert_eq!(house.bought().await, bought, "takeover:{policy}");
+    }
+}
+
+/// All callers gone before anything was sent: called off. The limit makes the purchase wait for its turn.
+#[tokio::test]
+async fn what_everybody_left_before_it_was_sent_is_called_off() {
+    let house = House::with(|text| {
+        let stability = "limits = [{ units = 140, unit = \"requests\", per = \"10s\", burst = 10 }]";
+        assert!(text.contains(stability));
+        text.replacen(stability, "limits = [{ units = 1, unit = \"requests\", per = \"10s\", burst = 1 }]", 1)
+    })
+    .await;
+    let pinned = |prompt: &str| {
+        let mut ask = ask(prompt);
+        ask.model = ModelChoice::Pinned("stability/sd3.5-medium".to_owned());
+        ask
+    };
+    house.serve(pinned(SWORD)).await.unwrap();
+    let waiting = || tokio::time::timeout(Duration::from_millis(50), house.serve(pinned("a fox")));
+    let (one, other) = tokio::join!(waiting(), waiting());
+    assert!(one.is_err() && other.is_err());
+    house.engine.idle().await;
+    assert_eq!(house.calls().await.len(), 1, "the fox was called off");
 }
 
 #[tokio::test]

@@ -5,7 +5,9 @@
 //! beside, a file with its `run`, and a line in `cli::dispatch`.
 
 mod client;
+mod evaluate;
 mod gateway;
+mod policy;
 mod tools;
 
 use clap::{Parser, Subcommand};
@@ -13,9 +15,11 @@ use clap::{Parser, Subcommand};
 #[cfg(test)]
 pub(crate) use client::DataPolicyFlag;
 pub(crate) use client::{AskFlags, BatchArgs, ExplainArgs, FormatFlag, GatewayArgs, GenerateArgs};
+pub(crate) use evaluate::EvaluateArgs;
 pub(crate) use gateway::{DemoArgs, PlaneFlags, SandboxArgs, ServeArgs, WorldFlags, address};
+pub(crate) use policy::{CalibrateArgs, DiffArgs, FmtArgs, PathsArgs, PolicyCommand, ReplayArgs, TestArgs};
 pub(crate) use tools::{
-    CompletionsArgs, DoctorArgs, FmtArgs, KeyCommand, KeyNewArgs, LedgerCommand, PathsArgs, PolicyCommand, ShowArgs,
+    AmbiguousArgs, CompletionsArgs, DoctorArgs, KeyCommand, KeyNewArgs, LedgerCommand, ReconcileArgs, ShowArgs,
     SpendArgs, SpendGroup,
 };
 
@@ -139,6 +143,19 @@ Examples:
   tollgate policy fmt --write policies
   tollgate policy schema > policy.schema.json")]
     Policy(PolicyCommand),
+    /// Try the planner on a table of human ratings: what it saves, at what quality
+    #[command(
+        help_template = TEMPLATE,
+        after_help = "\
+Examples:
+  tollgate evaluate --ratings ratings.csv --prices prices.csv
+  tollgate evaluate --ratings test.csv --train train.csv --prices prices.csv --json
+  tollgate evaluate --ratings ratings.csv --prices prices.csv --online --priors published.csv
+
+The sweep turns one knob, review_cost_usd, from thrift to quality; `saved` is against always buying the
+most accepted model, `by mixing` is what throwing dice between two models would save."
+    )]
+    Evaluate(EvaluateArgs),
     /// What was spent, on what
     #[command(subcommand, help_template = TEMPLATE, after_help = "\
 Examples:

@@ -27,6 +27,7 @@ use crate::state::redis::Redis;
 use crate::state::sqlite::SqliteLedger;
 use crate::telemetry::{Telemetry, clock};
 use crate::transport::HttpTransport;
+use crate::transport::webhook::Webhooks;
 
 /// A running gateway. Its doors close and its purchases end with [`House::shutdown`].
 pub struct House {
@@ -67,7 +68,7 @@ impl House {
         let ledger = ledger(&settings)?;
         let notes = notes(&settings, &snapshot, ledger.recovered());
         let transport = HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?;
-        let engine = Arc::new(Engine::new(Parts {
+        let mut engine = Engine::new(Parts {
             snapshots: Arc::clone(&snapshots),
             ledger: Arc::new(ledger),
             images: Arc::new(images(&settings)?),
@@ -76,7 +77,11 @@ impl House {
             telemetry,
             keep_prompts: settings.log.prompts,
             dice: None,
-        }));
+        });
+        if let Some(webhooks) = webhooks(&settings)? {
+            engine = engine.telling(webhooks);
+        }
+        let engine = Arc::new(engine);
         let bounds = bounds(&settings);
         let door = |listener, plane| {
             Server::start(listener, plane, Arc::clone(&engine), bounds.clone())
@@ -86,6 +91,7 @@ impl House {
         let (stop, grace) = (watch::Sender::new(false), bounds.grace);
         let house = Self { engine, api, admin, tasks: Tasks::default(), stop, grace, notes };
         house.follow(snapshots);
+        house.do_jobs(usize::try_from(settings.jobs.at_once).unwrap_or(usize::MAX));
         Ok(house)
     }
 
@@ -121,6 +127,19 @@ impl House {
         });
     }
 
+    /// Takes up jobs, and tells their ends.
+    fn do_jobs(&self, at_once: usize) {
+        let (engine, mut stop) = (Arc::clone(&self.engine), self.stop.subscribe());
+        // A file of the books has one writer: what is under way at its start belongs to nobody.
+        let alone = true;
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = engine.work(at_once, alone) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+        });
+    }
+
     /// Reads the policy again.
     pub async fn reload(&self) -> Arc<ReloadReport> {
         self.engine.snapshots().reload(Cause::Asked).await
@@ -130,10 +149,10 @@ impl House {
     /// for as well, as long as the doors' grace; what is then left is in doubt in the books.
     pub async fn shutdown(self) {
         self.api.stop().await;
+        self.stop.send_replace(true);
         if tokio::time::timeout(self.grace, self.engine.idle()).await.is_err() {
             tracing::warn!("purchases are cut off; their money is in doubt");
         }
-        self.stop.send_replace(true);
         self.tasks.idle().await;
         self.admin.stop().await;
     }
@@ -218,6 +237,13 @@ fn ledger(settings: &Settings) -> Result<SqliteLedger, Failure> {
         Failure::usage(format!("{fault}"))
             .help("one gateway writes a data folder: stop the other one, or choose another folder with --data")
     })
+}
+
+/// What tells the ends of jobs, when the settings name a secret to sign with.
+fn webhooks(settings: &Settings) -> Result<Option<Webhooks>, Failure> {
+    let own = settings.jobs.own.clone();
+    let built = settings.jobs.signers.clone().map(|signers| Webhooks::new(signers, own)).transpose();
+    built.map_err(|why| Failure::usage(why.to_string()))
 }
 
 fn images(settings: &Settings) -> Result<StoredImages, Failure> {

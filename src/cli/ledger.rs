@@ -2,7 +2,9 @@
 //!
 //! Why it exists: money must be answerable without a running gateway. What it refuses to know: SQL.
 
-use std::path::Path;
+mod doubt;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -22,17 +24,24 @@ pub(crate) async fn run(command: LedgerCommand, console: Console) -> Result<Exit
     match command {
         LedgerCommand::Spend(args) => spend(&args, console).await,
         LedgerCommand::Show(args) => show(&args, console).await,
+        LedgerCommand::Ambiguous(args) => doubt::list(&args, console).await,
+        LedgerCommand::Reconcile(args) => doubt::reconcile(&args, console).await,
     }
 }
 
 /// Opens the books of a data folder for reading.
 fn open(data: &Path) -> Result<SqliteLedger, Failure> {
+    SqliteLedger::read_only(file(data)?).map_err(|fault| unreadable(&fault))
+}
+
+/// The file of the books.
+fn file(data: &Path) -> Result<PathBuf, Failure> {
     let path = data.join("tollgate.db");
-    if !path.is_file() {
-        return Err(Failure::usage(format!("there is no ledger at {}", path.display()))
-            .help("name the gateway's data folder with --data; `tollgate serve` prints it"));
+    if path.is_file() {
+        return Ok(path);
     }
-    SqliteLedger::read_only(&path).map_err(|fault| unreadable(&fault))
+    Err(Failure::usage(format!("there is no ledger at {}", path.display()))
+        .help("name the gateway's data folder with --data; `tollgate serve` prints it"))
 }
 
 fn unreadable(fault: &LedgerFault) -> Failure {
@@ -115,7 +124,7 @@ fn as_json(record: &Record) -> Value {
         .iter()
         .map(|attempt| {
             json!({
-                "seq": attempt.seq, "provider": attempt.provider, "model": attempt.model, "outcome": attempt.outcome,
+                "seq": attempt.seq, "provider": attempt.provider, "model": attempt.model, "outcome": attempt.outcome, "class": attempt.class().name(),
                 "detail": attempt.detail, "state": attempt.state.name(), "billed": attempt.billed.name(),
                 "basis": attempt.basis.name(), "held_usd": Usd(attempt.held), "usd": Usd(attempt.charged),
                 "latency_ms": millis(attempt.latency),

@@ -13,6 +13,7 @@ mod completions;
 mod console;
 mod demo;
 mod doctor;
+mod evaluate;
 mod exit;
 mod explain;
 mod generate;
@@ -80,7 +81,8 @@ async fn dispatch(command: Command, console: Console) -> Result<Exit, Failure> {
         Command::Generate(args) => generate::run(args, console).await,
         Command::Batch(args) => batch::run(args, console).await,
         Command::Explain(args) => explain::run(args, console).await,
-        Command::Policy(command) => policy::run(command, console),
+        Command::Evaluate(args) => evaluate::run(args, console).await,
+        Command::Policy(command) => policy::run(command, console).await,
         Command::Ledger(command) => ledger::run(command, console).await,
         Command::Key(command) => key::run(&command, console),
         Command::Completions(args) => completions::run(&args),

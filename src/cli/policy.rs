@@ -1,7 +1,13 @@
-//! `tollgate policy`: check, format, describe.
+//! `tollgate policy`: check, format, describe, and try.
 //!
 //! Why it exists: a mistake in a policy costs money, so it is found where it is written, before it runs. What it refuses
 //! to know: the language; that is `crate::policy`'s.
+
+mod calibrate;
+mod compare;
+mod log;
+mod replay;
+mod trial;
 
 use std::path::{Path, PathBuf};
 
@@ -11,9 +17,10 @@ use super::args::{FmtArgs, PathsArgs, PolicyCommand};
 use super::console::{Console, Style};
 use super::exit::{Exit, Failure};
 use super::house;
-use crate::policy::{self, Overrides, Process, Severity};
+use crate::domain::refusal::Refusal;
+use crate::policy::{self, Overrides, Process, Severity, Snapshot};
 
-pub(crate) fn run(command: PolicyCommand, console: Console) -> Result<Exit, Failure> {
+pub(crate) async fn run(command: PolicyCommand, console: Console) -> Result<Exit, Failure> {
     match command {
         PolicyCommand::Check(args) => check(&args, console),
         PolicyCommand::Fmt(args) => fmt(&args, console),
@@ -22,6 +29,33 @@ pub(crate) fn run(command: PolicyCommand, console: Console) -> Result<Exit, Fail
             console.data(schema.map_err(|why| Failure::usage(format!("the schema cannot be written: {why}")))?)?;
             Ok(Exit::Ok)
         }
+        PolicyCommand::Test(args) => trial::run(&args, console),
+        PolicyCommand::Diff(args) => compare::run(&args, console).await,
+        PolicyCommand::Replay(args) => replay::run(&args, console).await,
+        PolicyCommand::Calibrate(args) => calibrate::run(&args, console).await,
+    }
+}
+
+/// A whole policy, or its mistakes.
+pub(super) fn read(path: &Path) -> Result<Snapshot, Failure> {
+    read_all(&[path.to_owned()])
+}
+
+/// The same of several files and folders; of none, the built-in policy.
+pub(super) fn read_all(paths: &[PathBuf]) -> Result<Snapshot, Failure> {
+    let report = policy::check(paths, &Process, &Overrides::default(), house::today());
+    report.snapshot.ok_or_else(|| {
+        let errors = report.diagnostics.iter().filter(|one| one.severity == Severity::Error);
+        let text: Vec<_> = errors.map(|one| one.render(false)).collect();
+        Failure::usage(format!("the policy has mistakes\n\n{}", text.join("\n\n")))
+    })
+}
+
+/// A body that cannot be read, in words.
+pub(super) fn refused(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::InvalidRequest { pointer, detail } => format!("{detail} (at {pointer})"),
+        other => other.code().to_owned(),
     }
 }
 

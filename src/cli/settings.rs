@@ -18,6 +18,7 @@ use super::exit::Failure;
 use crate::policy::Overrides;
 use crate::state::Durability;
 use crate::telemetry::log::Look;
+use crate::transport::webhook::Signers;
 
 /// Everything that is set at start.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Settings {
     pub state_url: Option<String>,
     /// Where pictures live: a folder or an S3 bucket; none is `images` in the data folder.
     pub images_url: Option<String>,
+    /// Jobs, and the messages about them.
+    pub jobs: JobSettings,
     /// The log.
     pub log: Log,
     /// What replaces a provider's address or credential, by the provider's name.
@@ -72,6 +75,17 @@ pub struct LedgerSettings {
     pub durability: Durability,
 }
 
+/// Jobs, and the messages about them.
+#[derive(Clone, Debug)]
+pub struct JobSettings {
+    /// Jobs under way at once.
+    pub at_once: u64,
+    /// What signs webhooks; without any, webhooks are off.
+    pub signers: Option<Signers>,
+    /// Origins that webhooks may go to though they are not public, such as `http://10.0.0.5:9000`.
+    pub own: Vec<String>,
+}
+
 /// The log on stderr.
 #[derive(Clone, Copy, Debug)]
 pub struct Log {
@@ -103,6 +117,7 @@ impl Default for Settings {
             ledger: LedgerSettings::default(),
             state_url: None,
             images_url: None,
+            jobs: JobSettings { at_once: 16, signers: None, own: Vec::new() },
             log: Log { format: Look::Auto, level: tracing::level_filters::LevelFilter::INFO, prompts: false },
             providers: Overrides::default(),
         }
@@ -212,6 +227,9 @@ impl Settings {
         for (key, url, what) in shared {
             if let Some(url) = url {
                 let scheme = url.split_once(':').map_or(url.as_str(), |(scheme, _)| scheme);
+                if key == "state.url" && ["redis", "rediss"].contains(&scheme) {
+                    continue;
+                }
                 return Err(Failure::usage(format!(
                     "`{key}` names a {scheme} store, which this build does not support"
                 ))
@@ -298,11 +316,22 @@ mod tests {
           help: did you mean `server.max_in_flight`?
         tollgate.toml:6:1: `log.level` is `loud`, and should be one of error, warn, info, debug, trace
         tollgate.toml:9:1: no setting `sever.x`
-          help: the sections are data, images, ledger, log, policy, providers, server, state
+          help: the sections are data, images, jobs, ledger, log, policy, providers, server, state, webhooks
         TOLLGATE_LOG__PROMPT: no setting `log.prompt`
           help: did you mean `log.prompts`?
         TOLLGATE_SERVER__BODY_LIMIT: `server.body_limit` is `lots`, and should be a whole number from 1024 to 1073741824
         ");
+    }
+
+    #[test]
+    fn an_empty_webhook_secret_is_refused_and_never_told() {
+        for secret in ["", "whsec_", "whsec_c2hvcnQ="] {
+            let failure = layered("", &[("TOLLGATE_WEBHOOKS__SECRETS", secret)]).unwrap_err();
+            assert!(failure.what().starts_with("TOLLGATE_WEBHOOKS__SECRETS: `webhooks.secrets` is "), "{failure}");
+            assert!(secret.is_empty() || !failure.what().contains(&format!("`{secret}`")), "{failure}");
+        }
+        let two = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        assert!(layered("", &[("TOLLGATE_WEBHOOKS__SECRETS", two)]).unwrap().jobs.signers.is_some());
     }
 
     #[test]
@@ -313,9 +342,10 @@ mod tests {
 
     #[test]
     fn a_store_that_is_not_built_in_is_refused_by_name() {
-        let settings = layered("[state]\nurl = \"redis://cache:6379\"\n", &[]).unwrap();
+        let settings = layered("[state]\nurl = \"memcached://cache:11211\"\n", &[]).unwrap();
         let failure = settings.supported().unwrap_err();
-        assert_eq!(failure.what(), "`state.url` names a redis store, which this build does not support");
+        assert_eq!(failure.what(), "`state.url` names a memcached store, which this build does not support");
+        assert!(layered("[state]\nurl = \"rediss://cache:6379\"\n", &[]).unwrap().supported().is_ok());
         assert!(layered("[state]\nurl = \"local\"\n[ledger]\nurl = \"sqlite\"\n", &[]).unwrap().supported().is_ok());
     }
 }

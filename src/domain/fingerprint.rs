@@ -46,11 +46,31 @@ impl Fingerprint {
         Self(digest.0.finalize().into())
     }
 
-    /// Of an idempotency key in its tenant's scope.
-    pub fn of_key(tenant: &str, key: &str) -> Self {
-        let mut digest = Tagged(Sha256::new_with_prefix(b"tollgate key v1"));
+    /// Of an idempotency key in the scope of its tenant and route.
+    pub fn of_key(tenant: &str, route: &str, key: &str) -> Self {
+        let mut digest = Tagged(Sha256::new_with_prefix(b"tollgate key v2"));
         digest.field(b"tenant", tenant.as_bytes());
+        digest.field(b"route", route.as_bytes());
         digest.field(b"key", key.as_bytes());
+        Self(digest.0.finalize().into())
+    }
+
+    /// Of what stands for a key when a client sends none: the ask itself.
+    pub fn of_content(ask: &Self) -> Self {
+        let mut digest = Tagged(Sha256::new_with_prefix(b"tollgate content v1"));
+        digest.field(b"ask", &ask.0);
+        Self(digest.0.finalize().into())
+    }
+
+    /// Of the purchase that follows after `takes` earlier ones of the same key were given up in doubt.
+    #[must_use]
+    pub fn take(&self, takes: u32) -> Self {
+        if takes == 0 {
+            return *self;
+        }
+        let mut digest = Tagged(Sha256::new_with_prefix(b"tollgate take v1"));
+        digest.field(b"key", &self.0);
+        digest.field(b"takes", &takes.to_be_bytes());
         Self(digest.0.finalize().into())
     }
 
@@ -152,6 +172,11 @@ mod tests {
             let mut changed = ask();
             change(&mut changed);
             prints.push(Fingerprint::of("team", &changed));
+        }
+        for key in [("team", "generate", "k"), ("team", "generatek", ""), ("team", "generate", "l"), ("tea", "m", "k")]
+        {
+            let key = Fingerprint::of_key(key.0, key.1, key.2);
+            prints.extend([key, key.take(1), key.take(2), Fingerprint::of_content(&key)]);
         }
         let distinct: std::collections::BTreeSet<_> = prints.iter().collect();
         assert_eq!(distinct.len(), prints.len());

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::budget::{Charge, Earmark};
 use super::fault::Billed;
 use super::fingerprint::Fingerprint;
 use super::money::Money;
@@ -59,6 +60,31 @@ impl Basis {
         match self {
             Self::PriceTable => "price_table",
             Self::ProviderUsage => "provider_usage",
+        }
+    }
+}
+
+/// What a call came to. Only what is `Unsent` may be repeated by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AttemptClass {
+    /// It may have been charged, and nobody knows.
+    Ambiguous,
+    /// It was charged.
+    Billed,
+    /// The provider looked at it and declined, free of charge.
+    Refused,
+    /// It did not reach the provider, or was turned away at the door.
+    Unsent,
+}
+
+impl AttemptClass {
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ambiguous => "ambiguous",
+            Self::Billed => "billed",
+            Self::Refused => "refused",
+            Self::Unsent => "unsent",
         }
     }
 }
@@ -116,6 +142,17 @@ impl Attempt {
             Billed::Unknown => (MoneyState::Ambiguous, Money::ZERO),
             Billed::Yes => (MoneyState::Settled, cost),
         };
+    }
+
+    /// What is known of the call, in one word.
+    pub fn class(&self) -> AttemptClass {
+        match (self.billed, self.outcome) {
+            (Billed::Yes, _) => AttemptClass::Billed,
+            (Billed::Unknown, _) => AttemptClass::Ambiguous,
+            // What failed without a word on the ask, and was not charged, never came to work there.
+            (Billed::No, "timed_out" | "unavailable" | "throttled") => AttemptClass::Unsent,
+            (Billed::No, _) => AttemptClass::Refused,
+        }
     }
 
     /// What it counts against a cap: charged, or held while nobody knows better.
@@ -200,6 +237,8 @@ pub struct Opening {
     pub claim: Option<Claim>,
     /// The plan's first calls, held: they may be sent once the opening is durable.
     pub attempts: Vec<Attempt>,
+    /// What the budgets must have room for; not read back.
+    pub earmarks: Vec<Earmark>,
 }
 
 /// How long a claim is remembered.
@@ -212,6 +251,19 @@ pub struct Claim {
     pub scope: String,
     /// The ask that the key first came with.
     pub fingerprint: Fingerprint,
+    /// How long an earlier purchase holds the scope against this one: [`CLAIM_LIFE`] for a key, a window for a repeat
+    /// that is told by its content, nothing for an ask that wants a purchase of its own.
+    pub life: Duration,
+}
+
+impl Claim {
+    /// The latest creation, in microseconds, of a purchase that no longer holds the scope against one of `created`.
+    pub fn passes_until(&self, created: Timestamp) -> i64 {
+        if self.life.is_zero() {
+            return i64::MAX;
+        }
+        created.as_microsecond().saturating_sub(i64::try_from(self.life.as_micros()).unwrap_or(i64::MAX))
+    }
 }
 
 /// A generation as the ledger closes it.
@@ -229,10 +281,12 @@ pub struct Closing {
     pub latency: Duration,
     /// SHA-256 of each stored image, in hex, with its extension: `ab…cd.png`.
     pub images: Vec<String>,
-    /// What a replay answers, as JSON without the pictures; `None` unless it succeeded.
+    /// What a replay answers, as JSON without the pictures; `None` when the same ask may end otherwise next time.
     pub answer: Option<String>,
     /// Every attempt, none of them held any more.
     pub attempts: Vec<Attempt>,
+    /// What is left in the budgets; not read back.
+    pub charges: Vec<Charge>,
 }
 
 #[cfg(test)]
@@ -243,6 +297,17 @@ mod tests {
         let mut attempt = Attempt::held(0, "p".into(), "p/m".into(), Money::from_micros(held));
         attempt.end(billed, Money::from_micros(cost), Basis::PriceTable);
         attempt
+    }
+
+    #[test]
+    fn every_call_is_of_one_class() {
+        let class = |billed, outcome| Attempt { outcome, ..attempt(billed, 1, 1) }.class();
+        assert_eq!(class(Billed::Yes, "garbled"), AttemptClass::Billed);
+        assert_eq!(class(Billed::Unknown, "timed_out"), AttemptClass::Ambiguous);
+        assert_eq!(class(Billed::No, "unavailable"), AttemptClass::Unsent);
+        assert_eq!(class(Billed::No, "moderated"), AttemptClass::Refused);
+        // A call that was only held is in doubt: it may have left.
+        assert_eq!(Attempt::held(0, "p".into(), "p/m".into(), Money::ZERO).class(), AttemptClass::Ambiguous);
     }
 
     #[test]

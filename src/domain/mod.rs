@@ -5,7 +5,9 @@
 //! To add to it: a decision is a pure function in one file; its inputs are values that another room fetched.
 
 pub mod breaker;
+pub mod budget;
 pub mod catalog;
+pub mod decision;
 pub mod fault;
 pub mod fingerprint;
 pub mod image;

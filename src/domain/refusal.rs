@@ -6,12 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::budget::Exhausted;
 use super::ledger::Attempt;
 use super::plan::explain::Explained;
 
 /// Why there is no image.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Refusal {
+    /// A cap on money would be passed; nothing was sent.
+    BudgetExhausted(Exhausted),
     /// The prompt or the picture was refused by a provider's moderation.
     ContentRefused {
         /// What the provider said.
@@ -92,6 +95,7 @@ impl Refusal {
     /// The code in answers, metrics and the ledger.
     pub const fn code(&self) -> &'static str {
         match self {
+            Self::BudgetExhausted(_) => "budget_exhausted",
             Self::ContentRefused { .. } => "content_refused",
             Self::DeadlineExceeded { .. } => "deadline_exceeded",
             Self::Forbidden(_) => "forbidden",

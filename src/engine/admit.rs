@@ -4,14 +4,18 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use subtle::ConstantTimeEq;
 
-use super::hold::Reservation;
+use super::hold::{Course, Reservation};
 use super::{Engine, Inbound, Order};
+use crate::domain::budget::{Ahead, Payer, Purse};
+use crate::domain::catalog::Catalog;
 use crate::domain::fingerprint::{sha256, sha256_hex};
 use crate::domain::ledger::Opening;
+use crate::domain::money::Money;
+use crate::domain::plan::Candidate;
 use crate::domain::plan::explain::steps;
-use crate::domain::plan::{Candidate, Planned};
 use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
 use crate::policy::{Snapshot, Unresolved};
@@ -42,35 +46,70 @@ pub(super) fn normalise(snapshot: &Snapshot, tenant: &str, inbound: &Inbound) ->
 }
 
 impl Engine {
-    /// The reservation of a plan; it is written with its first calls, before they leave.
-    pub(super) fn admit(&self, order: &Order, planned: &Planned) -> Reservation {
+    /// The reservation of a request, empty so far; it is written with its first calls, before they leave.
+    pub(super) fn admit(&self, order: &Order) -> Reservation {
         let (request, snapshot, inbound) = (&order.request, &order.snapshot, &order.inbound);
-        let catalog = &snapshot.catalog;
-        let best = planned.best();
+        let task = snapshot.catalog.task(request.task).map(|task| task.name.clone()).unwrap_or_default();
         let prompt = request.ask.prompt.as_str();
-        let words = |candidate: &Candidate| {
-            let steps = steps(candidate, catalog);
-            let names: Vec<_> = steps.iter().map(|step| step.model.as_deref().unwrap_or(step.op)).collect();
-            names.join(" → ")
-        };
+        let purse = self.purse(snapshot, &order.tenant, &task, request, inbound.received);
         let opening = Opening {
             id: format!("gen_{}", uuid::Uuid::now_v7().simple()).into(),
             created: inbound.received,
             key: order.tenant.clone(),
-            task: catalog.task(request.task).map(|task| task.name.clone()).unwrap_or_default(),
-            model: best.and_then(|best| catalog.model(best.model)).map(|m| m.id.clone()).unwrap_or_default(),
-            plan: best.map(words).unwrap_or_default(),
+            task,
+            model: Arc::default(),
+            plan: String::new(),
             rule: request.terms.rule.clone(),
             policy: snapshot.digest.clone(),
             prompt_sha256: sha256_hex(prompt.as_bytes()),
             prompt: self.keep_prompts.then(|| prompt.to_owned()),
             metadata: request.ask.metadata.clone(),
-            expected_cost: best.map(|best| best.quote.expected).unwrap_or_default(),
-            expected_accept: best.map_or(0.0, |best| best.accept.mean()),
-            reserved: best.map(|best| best.quote.worst).unwrap_or_default(),
+            expected_cost: Money::ZERO,
+            expected_accept: 0.0,
+            reserved: Money::ZERO,
             claim: order.claim.clone(),
             attempts: Vec::new(),
+            earmarks: Vec::new(),
         };
-        Reservation::new(Arc::clone(&self.ledger), Arc::clone(&self.telemetry), opening, inbound.arrived)
+        Reservation::new(
+            Arc::clone(&self.ledger),
+            Arc::clone(&self.telemetry),
+            opening,
+            purse,
+            inbound.arrived,
+            order.departure.clone(),
+        )
     }
+
+    /// The budgets that a request falls under.
+    pub(super) fn purse(
+        &self,
+        snapshot: &Snapshot,
+        tenant: &str,
+        task: &str,
+        request: &GenerationRequest,
+        now: Timestamp,
+    ) -> Purse {
+        Purse::of(&snapshot.budgets, &Payer { key: tenant, task, metadata: &request.ask.metadata }, now)
+    }
+}
+
+/// A plan as the books and the budgets see it.
+pub(super) fn course(candidate: &Candidate, catalog: &Catalog) -> Course {
+    let steps = steps(candidate, catalog);
+    let names: Vec<_> = steps.iter().map(|step| step.model.as_deref().unwrap_or(step.op)).collect();
+    Course {
+        model: catalog.model(candidate.model).map(|model| model.id.clone()).unwrap_or_default(),
+        words: names.join(" → "),
+        expected_cost: candidate.quote.expected,
+        expected_accept: candidate.accept.mean(),
+        ahead: ahead(candidate, catalog),
+    }
+}
+
+/// What a plan costs at most, and whose calls it makes.
+pub(super) fn ahead(candidate: &Candidate, catalog: &Catalog) -> Ahead {
+    let models = [Some(candidate.model), candidate.upscale.map(|(upscaler, _)| upscaler)];
+    let provider = |ix| Some(catalog.provider(catalog.model(ix)?.provider)?.name.clone());
+    Ahead { worst: candidate.quote.worst, providers: models.into_iter().flatten().filter_map(provider).collect() }
 }

@@ -37,9 +37,10 @@ impl Engine {
                 outcome: "succeeded",
                 model: served.model.clone(),
                 images: served.images.iter().map(|i| format!("{}.{}", i.sha256, i.format.name())).collect(),
-                answer: order.claim.as_ref().and_then(|_| replay::keep(served)),
+                ..End::default()
             },
         };
+        let end = End { answer: order.claim.as_ref().and_then(|_| replay::answer(&answer)), ..end };
         let (attempts, ledger_time) = hold.close(end).await;
         if let Ok(served) = &mut answer {
             let total = order.inbound.arrived.elapsed();

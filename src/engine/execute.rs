@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use jiff::civil::Date;
 use tokio::time::{Instant, sleep_until};
 
+use super::admit::{ahead, course};
 use super::buy::{Bought, Unit};
 use super::finish::{self, Artifact};
 use super::hold::Reservation;
@@ -87,6 +88,7 @@ impl Run<'_> {
             }
             let has_next = plans.iter().skip(at + 1).any(|next| self.affords(next));
             self.worth = planned.worth_waiting(at, self.request.terms.wait_value, self.request.ask.n);
+            self.hold.set_out(course(candidate, &self.snapshot.catalog));
             let ended = self.candidate(candidate, has_next, &mut images, &mut adjustments).await;
             last = Some(**candidate);
             match ended {
@@ -109,7 +111,9 @@ impl Run<'_> {
     /// Whether this plan still fits the cap beside what was spent or is in doubt.
     fn affords(&self, candidate: &Candidate) -> bool {
         let cap = self.request.terms.max_cost.as_ref();
-        cap.is_none_or(|cap| self.hold.exposure() + candidate.quote.worst <= cap.value)
+        let capped = cap.is_none_or(|cap| self.hold.exposure() + candidate.quote.worst <= cap.value);
+        let blocked = self.hold.exhausted().is_some();
+        capped && (!blocked || self.hold.may_afford(&ahead(candidate, &self.snapshot.catalog)))
     }
 
     /// One plan for every picture that is still missing.
@@ -271,7 +275,9 @@ impl Run<'_> {
             Ok(tickets) => tickets,
             Err(refusal) => {
                 self.bound.withdraw(ix, model);
-                return Err(Ended::Refused(refusal));
+                // A cheaper plan, or another provider's, may fit the budget.
+                let exhausted = matches!(refusal, Refusal::BudgetExhausted(_));
+                return Err(if exhausted { Ended::NextPlan } else { Ended::Refused(refusal) });
             }
         };
         let begun = Instant::now();
@@ -331,6 +337,9 @@ impl Run<'_> {
         let attempts = self.hold.attempts().to_vec();
         if let Some(detail) = &self.moderated {
             return Refusal::ContentRefused { detail: detail.clone(), attempts };
+        }
+        if let Some(exhausted) = self.hold.exhausted().filter(|_| attempts.is_empty()) {
+            return Refusal::BudgetExhausted(exhausted.clone());
         }
         let doubtful = attempts.iter().any(|attempt| attempt.billed == crate::domain::fault::Billed::Unknown);
         if Instant::now() >= self.deadline {

@@ -2,13 +2,16 @@
 //!
 //! Why it exists: no paid call leaves without a ticket, and only a written reservation gives tickets. `dispatch` writes,
 //! `bill` notes what came back, `close` ends it once; a reservation that is dropped unclosed (a panic, a shutdown) hands
-//! its doubt to the ledger. What it refuses to know: providers and plans.
+//! its doubt to the ledger. It needs no engine: whoever has a ledger can buy through it. What it refuses to know:
+//! providers, and how a plan is run.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::join::Departure;
+use crate::domain::budget::{Ahead, Exhausted, Purse};
 use crate::domain::fault::Billed;
 use crate::domain::ledger::{Attempt, Basis, Closing, MoneyState, Opening, Sums};
 use crate::domain::money::Money;
@@ -20,9 +23,16 @@ use crate::telemetry::{Telemetry, clock};
 pub(crate) struct Reservation {
     ledger: Arc<dyn Ledger>,
     telemetry: Arc<Telemetry>,
+    departure: Departure,
     opening: Option<Box<Opening>>,
     id: Arc<str>,
     attempts: Vec<Attempt>,
+    purse: Purse,
+    ahead: Ahead,
+    /// Where the attempts of the plan under way begin.
+    begun: usize,
+    /// The budget that refused last.
+    exhausted: Option<Exhausted>,
     started: Instant,
     written: bool,
     closed: bool,
@@ -53,6 +63,21 @@ pub(crate) struct Bill {
     pub(crate) latency: Duration,
 }
 
+/// The plan about to be run, as the books and the budgets see it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Course {
+    /// The model that generates.
+    pub(crate) model: Arc<str>,
+    /// The plan in words.
+    pub(crate) words: String,
+    /// Expected cost.
+    pub(crate) expected_cost: Money,
+    /// Expected acceptance, 0 to 1.
+    pub(crate) expected_accept: f64,
+    /// What it costs at most, and whose calls it makes.
+    pub(crate) ahead: Ahead,
+}
+
 /// How a generation ended.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct End {
@@ -63,15 +88,27 @@ pub(crate) struct End {
 }
 
 impl Reservation {
-    /// A reservation that is written with its first calls.
-    pub(crate) fn new(ledger: Arc<dyn Ledger>, telemetry: Arc<Telemetry>, opening: Opening, started: Instant) -> Self {
+    /// A reservation that is written with its first calls, within the budgets of `purse`.
+    pub(crate) fn new(
+        ledger: Arc<dyn Ledger>,
+        telemetry: Arc<Telemetry>,
+        opening: Opening,
+        purse: Purse,
+        started: Instant,
+        departure: Departure,
+    ) -> Self {
         let id = opening.id.clone();
         Self {
             ledger,
             telemetry,
+            departure,
             opening: Some(Box::new(opening)),
             id,
             attempts: Vec::new(),
+            purse,
+            ahead: Ahead::default(),
+            begun: 0,
+            exhausted: None,
             started,
             written: false,
             closed: false,
@@ -79,8 +116,35 @@ impl Reservation {
         }
     }
 
+    /// A plan is about to be run: what follows is held for it. Before anything is written, the opening tells of it.
+    pub(crate) fn set_out(&mut self, course: Course) {
+        if let Some(opening) = &mut self.opening {
+            (opening.model, opening.plan) = (course.model, course.words);
+            (opening.expected_cost, opening.expected_accept) = (course.expected_cost, course.expected_accept);
+            opening.reserved = course.ahead.worst;
+        }
+        (self.ahead, self.begun) = (course.ahead, self.attempts.len());
+    }
+
+    /// Whether a plan may still fit the budget that refused last. The ledger has the last word.
+    pub(crate) fn may_afford(&self, ahead: &Ahead) -> bool {
+        self.exhausted.as_ref().is_none_or(|full| {
+            let counts = |provider: &Arc<str>| full.budget.scope.counts(provider);
+            self.written || ahead.worst <= full.left || !ahead.providers.iter().any(counts)
+        })
+    }
+
+    /// The budget that refused last.
+    pub(crate) const fn exhausted(&self) -> Option<&Exhausted> {
+        self.exhausted.as_ref()
+    }
+
     /// Holds the worst price of these calls, durably: when it returns `Ok`, they may be sent.
     pub(crate) async fn dispatch(&mut self, intents: &[Intent]) -> Result<Vec<Ticket>, Refusal> {
+        // Called off, or another replica's by now: nothing may be sent.
+        if !self.written {
+            self.departure.depart().await?;
+        }
         let first = self.attempts.len();
         for (seq, intent) in (first..).zip(intents) {
             let seq = u32::try_from(seq).unwrap_or(u32::MAX);
@@ -88,27 +152,52 @@ impl Reservation {
         }
         let begun = Instant::now();
         let new: Vec<Attempt> = self.attempts.iter().skip(first).cloned().collect();
+        let earmarks = self.purse.earmarks(&self.attempts, self.begun, &self.ahead);
         let written = match self.opening.take() {
             Some(mut opening) => {
-                opening.attempts = new;
+                // Another plan may fit where this one does not.
+                self.opening = (!self.purse.is_empty()).then(|| opening.clone());
+                (opening.attempts, opening.earmarks) = (new, earmarks);
                 self.ledger.open(*opening).await
             }
-            None => self.ledger.hold(self.id.clone(), new).await,
+            None => self.ledger.hold(self.id.clone(), new, earmarks).await,
         };
         self.note(begun);
         match written {
             Ok(()) => {
                 self.written = true;
+                self.opening = None;
                 Ok((first..self.attempts.len()).map(Ticket).collect())
             }
-            Err(fault) => {
-                self.attempts.truncate(first);
-                self.telemetry.ledger_error(word(&fault));
-                tracing::error!(%fault, "money could not be held");
-                Err(match fault {
-                    LedgerFault::Reused => Refusal::IdempotencyKeyReused,
-                    LedgerFault::NotOpen(_) | LedgerFault::Unavailable(_) => Refusal::LedgerUnavailable,
-                })
+            Err(fault) => Err(self.refused(first, fault)),
+        }
+    }
+
+    /// The calls from `first` on will not be sent.
+    fn refused(&mut self, first: usize, fault: LedgerFault) -> Refusal {
+        if self.written && matches!(fault, LedgerFault::Unavailable(_)) {
+            // They may have been written, for all that is known: their end says that they cost nothing.
+            for attempt in self.attempts.iter_mut().skip(first) {
+                attempt.end(Billed::No, Money::ZERO, Basis::PriceTable);
+                attempt.outcome = "unsent";
+            }
+        } else {
+            self.attempts.truncate(first);
+        }
+        let exhausted = match &fault {
+            LedgerFault::Exhausted { account, left } => self.purse.exhausted(account, *left),
+            _ => None,
+        };
+        if let Some(exhausted) = exhausted {
+            self.exhausted = Some(exhausted.clone());
+            return Refusal::BudgetExhausted(exhausted);
+        }
+        self.telemetry.ledger_error(word(&fault));
+        tracing::error!(%fault, "money could not be held");
+        match fault {
+            LedgerFault::Reused => Refusal::IdempotencyKeyReused,
+            LedgerFault::Exhausted { .. } | LedgerFault::NotOpen(_) | LedgerFault::Unavailable(_) => {
+                Refusal::LedgerUnavailable
             }
         }
     }
@@ -168,6 +257,7 @@ impl Reservation {
             images: end.images,
             answer: end.answer,
             attempts: self.attempts.clone(),
+            charges: self.purse.charges(&self.attempts),
         }
     }
 
@@ -181,6 +271,7 @@ impl Reservation {
 /// A ledger fault in metrics.
 pub(super) const fn word(fault: &LedgerFault) -> &'static str {
     match fault {
+        LedgerFault::Exhausted { .. } => "exhausted",
         LedgerFault::NotOpen(_) => "not_open",
         LedgerFault::Reused => "reused",
         LedgerFault::Unavailable(_) => "unavailable",

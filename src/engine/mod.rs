@@ -13,16 +13,21 @@
 
 mod admit;
 mod allow;
+mod asked;
 mod buy;
 mod conclude;
 mod execute;
 mod finish;
 mod hold;
+mod jobs;
+mod join;
+mod kept;
 mod leave;
 mod replay;
 pub mod served;
 mod standing;
 pub mod tasks;
+mod webhooks;
 mod world;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,27 +39,31 @@ use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
 use crate::domain::catalog::Model;
-use crate::domain::fingerprint::Fingerprint;
 use crate::domain::image::Format;
 use crate::domain::ledger::Claim;
 use crate::domain::plan::explain::{Explained, explain};
 use crate::domain::plan::{Candidate, Planned, Reason, View, plan};
 use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
-use crate::domain::rule::Share;
 use crate::policy::{Snapshot, Snapshots};
-use crate::state::flights::{Flights, Joined, Landing, Lead};
+use crate::state::flights::Flights;
+use crate::state::flights::board::Board;
+use crate::state::jobs::Jobs;
 use crate::state::{AmbiguousSum, Images, Ledger, LedgerFault, Limits};
-use crate::telemetry::{Receipt, Telemetry, clock};
+use crate::telemetry::{Telemetry, clock};
 use crate::transport::Transport;
+use crate::transport::webhook::Webhooks;
 
 use admit::{authenticate, normalise};
 use conclude::{blank_receipt, fill, joined};
 use execute::Run;
-use tasks::{Purchase, Tasks};
+use jobs::Desk;
+use join::{Departure, Way};
+use tasks::Tasks;
 use world::World;
 
-pub use served::{Expected, How, Inbound, Served, ServedImage, Timings};
+pub use jobs::JobReport;
+pub use served::{Expected, How, Inbound, Repeat, Served, ServedImage, Timings};
 pub use standing::{Acceptance, ModelStanding, Standing};
 
 /// What a flight lands with.
@@ -90,25 +99,30 @@ pub struct Engine {
     telemetry: Arc<Telemetry>,
     world: World,
     flights: Flights<Landed>,
+    board: Option<Arc<dyn Board>>,
+    desk: Desk,
+    webhooks: Option<Webhooks>,
+    name: String,
     tasks: Tasks,
     dice: Mutex<StdRng>,
     keep_prompts: bool,
 }
 
 /// A request on its way through the rooms that cost money.
+#[derive(Clone)]
 struct Order {
     snapshot: Arc<Snapshot>,
     tenant: Arc<str>,
     request: GenerationRequest,
     inbound: Inbound,
     claim: Option<Claim>,
+    departure: Departure,
 }
 
-/// How a request may be answered.
-enum Way {
-    Replay(Box<Served>),
-    Follow(Landing<Landed>),
-    Lead(Purchase<Landed>),
+impl Order {
+    fn deadline(&self) -> Instant {
+        self.inbound.arrived + self.request.terms.deadline.value
+    }
 }
 
 impl Engine {
@@ -116,6 +130,7 @@ impl Engine {
     pub fn new(parts: Parts) -> Self {
         let world = World::new(Arc::clone(&parts.limits));
         let dice = parts.dice.map_or_else(|| StdRng::seed_from_u64(rand::random()), StdRng::seed_from_u64);
+        let desk = Desk::new(Jobs::new(Arc::clone(&parts.ledger)));
         Self {
             snapshots: parts.snapshots,
             ledger: parts.ledger,
@@ -125,23 +140,50 @@ impl Engine {
             telemetry: parts.telemetry,
             world,
             flights: Flights::default(),
+            board: None,
+            desk,
+            webhooks: None,
+            name: uuid::Uuid::now_v7().simple().to_string(),
             tasks: Tasks::default(),
             dice: Mutex::new(dice),
             keep_prompts: parts.keep_prompts,
         }
     }
 
+    /// The same, telling the ends of jobs to whoever asks for it.
+    #[must_use]
+    pub fn telling(mut self, webhooks: Webhooks) -> Self {
+        self.webhooks = Some(webhooks);
+        self
+    }
+
+    /// The same, sharing its flights with the other replicas at `board`.
+    #[must_use]
+    pub fn among(mut self, board: Arc<dyn Board>) -> Self {
+        self.board = Some(board);
+        self
+    }
+
     /// Serves one request: exactly one answer and one receipt.
     pub async fn serve(self: &Arc<Self>, inbound: Inbound) -> Landed {
         let snapshot = self.snapshots.current();
+        match authenticate(&snapshot, inbound.key.as_deref()) {
+            Ok(tenant) => self.serve_as(tenant, inbound).await,
+            Err(refusal) => self.reported(Err(refusal), blank_receipt(&inbound, &snapshot), inbound.arrived),
+        }
+    }
+
+    /// Serves a request of a caller who is known.
+    async fn serve_as(self: &Arc<Self>, tenant: Arc<str>, inbound: Inbound) -> Landed {
+        let snapshot = self.snapshots.current();
         let mut receipt = blank_receipt(&inbound, &snapshot);
         let arrived = inbound.arrived;
-        let way = match self.enter(&snapshot, inbound, &mut receipt).await {
+        let way = match self.enter(&snapshot, tenant, inbound, &mut receipt) {
             Ok(way) => way,
             Err(refusal) => return self.reported(Err(refusal), receipt, arrived),
         };
         match way {
-            Way::Replay(served) => self.reported(Ok(*served), receipt, arrived),
+            Way::Landed(landed) => self.reported(*landed, receipt, arrived),
             Way::Follow(flight) => {
                 self.telemetry.flight("local_follower");
                 let landed = flight.landed().await.unwrap_or(Err(Refusal::Internal));
@@ -150,65 +192,6 @@ impl Engine {
             // The purchase writes its receipt itself: it ends even when this caller has gone.
             Way::Lead(purchase) => purchase.await,
         }
-    }
-
-    /// The rooms that cost nothing: who asks, what for, and whether it is bought or being bought already.
-    async fn enter(
-        self: &Arc<Self>,
-        snapshot: &Arc<Snapshot>,
-        inbound: Inbound,
-        receipt: &mut Receipt,
-    ) -> Result<Way, Refusal> {
-        let tenant = authenticate(snapshot, inbound.key.as_deref())?;
-        receipt.key = tenant.clone();
-        let request = normalise(snapshot, &tenant, &inbound)?;
-        receipt.task = snapshot.catalog.task(request.task).map(|task| task.name.clone()).unwrap_or_default();
-        receipt.rule.clone_from(&request.terms.rule);
-        let print = Fingerprint::of(&tenant, &request.ask);
-        let claim = replay::claim(&tenant, &inbound, print);
-        let shared = !inbound.share_never
-            && match request.terms.share {
-                Share::Identical => true,
-                Share::Seeded => request.ask.seed.is_some(),
-                Share::Never => false,
-            };
-        // A key is an ask of its own: two keys with one body are two purchases, one key with two bodies is an error.
-        let flight = match &inbound.idempotency_key {
-            Some(key) => Some(Fingerprint::of(&format!("{tenant}\0{key}"), &request.ask)),
-            None => shared.then_some(print),
-        };
-        let lead = match flight.map(|flight| self.flights.join(flight)) {
-            Some(Joined::Follow(landing)) => return Ok(Way::Follow(landing)),
-            Some(Joined::Lead(lead)) => Some(lead),
-            None => None,
-        };
-        let lead = lead.unwrap_or_else(Lead::alone);
-        if let Some(claim) = &claim {
-            match self.recall(claim).await {
-                Ok(None) => {}
-                Ok(Some(served)) => {
-                    lead.land(Ok(served.clone()));
-                    return Ok(Way::Replay(Box::new(served)));
-                }
-                Err(refusal) => {
-                    lead.land(Err(refusal.clone()));
-                    return Err(refusal);
-                }
-            }
-        }
-        let order = Order { snapshot: Arc::clone(snapshot), tenant, request, inbound, claim };
-        Ok(Way::Lead(self.launch(lead, order)))
-    }
-
-    /// Begins the purchase: a caller that hangs up strands nobody, since it then goes on by itself.
-    fn launch(self: &Arc<Self>, lead: Lead<Landed>, order: Order) -> Purchase<Landed> {
-        self.telemetry.flight("leader");
-        let engine = Arc::clone(self);
-        self.tasks.begin(async move {
-            let landed = engine.generate(order).await;
-            lead.land(landed.clone());
-            landed
-        })
     }
 
     /// The rooms that cost money.
@@ -228,7 +211,7 @@ impl Engine {
             }
         };
         let planning = planning.elapsed();
-        let mut hold = self.admit(&order, &planned);
+        let mut hold = self.admit(&order);
         let mut run = Run {
             engine: self,
             snapshot: &order.snapshot,
@@ -236,7 +219,7 @@ impl Engine {
             request: &order.request,
             hold: &mut hold,
             today: clock::today(),
-            deadline: order.inbound.arrived + order.request.terms.deadline.value,
+            deadline: order.deadline(),
             provider_time: Duration::ZERO,
             drafts: Vec::new(),
             moderated: None,

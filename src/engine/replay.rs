@@ -1,150 +1,186 @@
-//! One idempotency key, one purchase: replays what a key has bought.
+//! One ask, one purchase: which asks are the same, and what the ledger knows of them.
 //!
-//! Why it exists: a client that repeats a key must get the first answer and pay nothing. The claim stands in the ledger
-//! beside the money, so it survives a restart. What it refuses to know: flights under way (`join` asks them first).
+//! Why it exists: a client that repeats itself must get the first answer and pay nothing. Two things make a repeat: an
+//! idempotency key, in the scope of its owner and route; or, for clients that send none, the same ask again, marked as
+//! a retry or within the policy's window. The claim stands in the ledger beside the money, so it survives a restart and
+//! holds between replicas. What it refuses to know: flights under way (`join.rs` asks them first).
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 
-use super::served::{Expected, How, Served, ServedImage, Timings};
-use super::{Engine, Inbound};
+use super::kept;
+use super::served::{How, Inbound, Served};
+use super::{Engine, Landed};
 use crate::domain::fingerprint::Fingerprint;
-use crate::domain::image::{Format, Size};
 use crate::domain::ledger::{Attempt, CLAIM_LIFE, Claim, Sums};
 use crate::domain::money::Money;
-use crate::domain::plan::explain::StepLine;
 use crate::domain::refusal::{Doubt, Refusal};
+use crate::domain::request::GenerationRequest;
+use crate::domain::rule::Share;
+use crate::policy::Snapshot;
 use crate::state::Record;
 use crate::telemetry::clock;
 
-/// The claim of a request that carries a key.
-pub(super) fn claim(tenant: &str, inbound: &Inbound, fingerprint: Fingerprint) -> Option<Claim> {
-    let key = inbound.idempotency_key.as_deref()?;
-    Some(Claim { scope: Fingerprint::of_key(tenant, key).hex(), fingerprint })
+/// How long a repeat that its client marks as one finds the first: longer than the SDKs' own time-outs and retries take.
+const MARKED_WINDOW: Duration = Duration::from_mins(45);
+/// Purchases of one key at most, where the policy buys again what is in doubt.
+const MOST_TAKES: u32 = 4;
+/// Between two looks at a purchase that another process makes.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
+
+/// What makes an ask the same as another.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    /// The ask, in its tenant's scope.
+    pub(super) print: Fingerprint,
+    /// The flight that it may share; `None` when it flies alone.
+    pub(super) flight: Option<Fingerprint>,
+    /// Whether it joins a flight that is under way; else it begins its own, which others may join.
+    pub(super) joins: bool,
+    /// What holds it in the ledger.
+    pub(super) scope: Option<Scope>,
+}
+
+/// A place in the ledger that one purchase holds at a time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scope {
+    base: Fingerprint,
+    print: Fingerprint,
+    life: Duration,
+}
+
+impl Scope {
+    /// Whether no earlier purchase answers it.
+    pub(super) const fn is_fresh(&self) -> bool {
+        self.life.is_zero()
+    }
+
+    /// The claim of the purchase after `takes` others.
+    pub(super) fn claim(&self, takes: u32) -> Claim {
+        Claim { scope: self.base.take(takes).hex(), fingerprint: self.print, life: self.life }
+    }
+}
+
+impl Identity {
+    /// Of a request by `tenant`.
+    pub(super) fn of(snapshot: &Snapshot, tenant: &str, inbound: &Inbound, request: &GenerationRequest) -> Self {
+        let print = Fingerprint::of(tenant, &request.ask);
+        // A key is an ask of its own: two keys with one body are two purchases, one key with two bodies is an error.
+        if let Some(key) = &inbound.idempotency_key {
+            let base = Fingerprint::of_key(tenant, inbound.repeat.route, key);
+            return Self {
+                print,
+                flight: Some(base),
+                joins: true,
+                scope: Some(Scope { base, print, life: CLAIM_LIFE }),
+            };
+        }
+        let shared = !inbound.share_never
+            && match request.terms.share {
+                Share::Identical => true,
+                Share::Seeded => request.ask.seed.is_some(),
+                Share::Never => false,
+            };
+        let marked = inbound.repeat.count.is_some_and(|count| count > 0);
+        let window = snapshot.defaults.retry_window.filter(|_| !inbound.share_never);
+        let life = if marked { MARKED_WINDOW.max(window.unwrap_or_default()) } else { window.unwrap_or_default() };
+        // A client that counts its tries may come again: what it buys is kept where its next try finds it.
+        let remembered = inbound.repeat.count.is_some() || window.is_some();
+        let scope = remembered.then(|| Scope { base: Fingerprint::of_content(&print), print, life });
+        let joins = shared || marked || window.is_some();
+        Self { print, flight: (joins || remembered).then_some(print), joins, scope }
+    }
+}
+
+/// What a claim has bought.
+enum Recalled {
+    /// Nothing: it is free to buy.
+    Free,
+    /// This.
+    Answer(Box<Landed>),
+    /// Perhaps something: its money is in doubt and there is no answer.
+    Doubt(Refusal),
 }
 
 impl Engine {
-    /// What the claim has bought: `None` when it is free to buy.
-    pub(super) async fn recall(&self, claim: &Claim) -> Result<Option<Served>, Refusal> {
-        let since = clock::now().checked_sub(CLAIM_LIFE).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        let recalled = self.ledger.recall(&claim.scope, since).await;
-        let record = recalled.map_err(|fault| {
-            self.telemetry.ledger_error(super::hold::word(&fault));
-            Refusal::LedgerUnavailable
-        })?;
-        let Some(record) = record else { return Ok(None) };
-        let held = record.opening.claim.as_ref().map(|held| held.fingerprint);
-        if held != Some(claim.fingerprint) {
-            return Err(Refusal::IdempotencyKeyReused);
-        }
-        self.replay(record).await
-    }
-
-    async fn replay(&self, record: Record) -> Result<Option<Served>, Refusal> {
-        let attempts = record.closing.as_ref().map_or(&record.opening.attempts, |closing| &closing.attempts);
-        let exposure = Sums::of(attempts).exposure();
-        let answer = record.closing.as_ref().and_then(|closing| closing.answer.as_deref());
-        let kept = answer.and_then(|answer| serde_json::from_str::<Kept>(answer).ok());
-        match kept {
-            Some(kept) => self.restore(&record, kept).await.map(Some),
-            None if exposure == Money::ZERO => Ok(None),
-            // Bought or in doubt, and no answer to give: never buy it again by itself.
-            None => Err(Refusal::DeadlineExceeded { outcome: Doubt::Ambiguous, attempts: attempts.clone() }),
+    /// What `scope` has bought, waiting for another process that is buying; else the claim under which to buy.
+    pub(super) async fn recall(&self, scope: &Scope, buy_again: bool, deadline: Instant) -> Result<Claim, Landed> {
+        let mut takes = 0;
+        loop {
+            let claim = scope.claim(takes);
+            if scope.life.is_zero() {
+                return Ok(claim);
+            }
+            match self.recall_one(&claim, deadline).await {
+                Err(refusal) => return Err(Err(refusal)),
+                Ok(Recalled::Free) => return Ok(claim),
+                Ok(Recalled::Answer(landed)) => return Err(*landed),
+                Ok(Recalled::Doubt(_)) if buy_again && takes + 1 < MOST_TAKES => takes += 1,
+                Ok(Recalled::Doubt(refusal)) => return Err(Err(refusal)),
+            }
         }
     }
 
-    async fn restore(&self, record: &Record, kept: Kept) -> Result<Served, Refusal> {
-        let mut images = Vec::with_capacity(kept.images.len());
-        for image in &kept.images {
-            let format = Format::from_name(&image.format).unwrap_or_default();
-            let gone = || Refusal::NotFound(format!("the picture {} is no longer stored", image.sha256));
-            let bytes = self.image(&image.sha256, format).await?.ok_or_else(gone)?;
-            let size = Size::new(image.width, image.height);
-            images.push(ServedImage { sha256: image.sha256.as_str().into(), format, size, seed: image.seed, bytes });
+    async fn recall_one(&self, claim: &Claim, deadline: Instant) -> Result<Recalled, Refusal> {
+        let mut look = FIRST_LOOK;
+        loop {
+            let since = clock::now().checked_sub(claim.life).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+            let recalled = self.ledger.recall(&claim.scope, since).await;
+            let record = recalled.map_err(|fault| {
+                self.telemetry.ledger_error(super::hold::word(&fault));
+                Refusal::LedgerUnavailable
+            })?;
+            let Some(record) = record else { return Ok(Recalled::Free) };
+            if record.opening.claim.as_ref().map(|held| held.fingerprint) != Some(claim.fingerprint) {
+                return Err(Refusal::IdempotencyKeyReused);
+            }
+            if record.closing.is_some() || Instant::now() + look >= deadline {
+                return Ok(self.replay(record).await);
+            }
+            // Another process buys it: its end will stand here.
+            sleep(look).await;
+            look = (look * 2).min(LONGEST_LOOK);
         }
-        let closing = record.closing.as_ref();
-        Ok(Served {
-            id: record.opening.id.clone(),
-            created: record.opening.created,
-            images,
-            model: closing.map(|closing| closing.model.clone()).unwrap_or_default(),
-            task: record.opening.task.clone(),
-            steps: kept.steps.iter().filter_map(KeptStep::restore).collect(),
-            rule: record.opening.rule.clone(),
-            expected: Expected {
-                accept: record.opening.expected_accept,
-                cost: record.opening.expected_cost,
-                latency: Duration::from_millis(kept.expected_latency_ms),
-            },
-            cost: Money::ZERO,
-            state: Sums::of(closing.map_or(&[][..], |closing| &closing.attempts)).state(),
-            attempts: closing.map(|closing| closing.attempts.clone()).unwrap_or_default(),
-            how: How::Replayed,
-            adjustments: kept.adjustments,
-            warnings: Vec::new(),
-            policy: record.opening.policy.clone(),
-            timings: Timings::default(),
-        })
+    }
+
+    async fn replay(&self, record: Record) -> Recalled {
+        let outcome = record.closing.as_ref().map_or("running", |closing| closing.outcome);
+        let (attempts, answer) = match record.closing {
+            Some(closing) => (closing.attempts, closing.answer),
+            None => (record.opening.attempts, None),
+        };
+        if let Some(text) = answer
+            && let Some(landed) = self.restore(&text, Some(How::Replayed), Some(attempts.clone())).await
+        {
+            return Recalled::Answer(Box::new(landed));
+        }
+        let sums = Sums::of(&attempts);
+        if sums.exposure() == Money::ZERO {
+            return Recalled::Free;
+        }
+        // Bought or in doubt, and no answer to give.
+        let refusal = match outcome {
+            "providers_failed" => Refusal::ProvidersFailed(attempts),
+            _ => Refusal::DeadlineExceeded { outcome: Doubt::Ambiguous, attempts },
+        };
+        Recalled::Doubt(refusal)
     }
 }
 
-/// The part of an answer that the ledger does not hold in columns.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    images: Vec<KeptImage>,
-    steps: Vec<KeptStep>,
-    adjustments: Vec<String>,
-    expected_latency_ms: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptImage {
-    sha256: String,
-    format: String,
-    width: u32,
-    height: u32,
-    seed: Option<u64>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptStep {
-    op: String,
-    model: Option<Arc<str>>,
-    width: u32,
-    height: u32,
-}
-
-impl KeptStep {
-    fn restore(&self) -> Option<StepLine> {
-        let op = ["generate", "upscale", "resize"].into_iter().find(|op| *op == self.op)?;
-        Some(StepLine { op, model: self.model.clone(), size: Size::new(self.width, self.height) })
+/// What the ledger keeps for replays of this end.
+pub(super) fn answer(landed: &Landed) -> Option<String> {
+    match landed {
+        Ok(_) => kept::keep(landed),
+        Err(refusal) if kept::lasts(refusal) => kept::keep(landed),
+        Err(_) => None,
     }
 }
 
-/// What [`Engine::recall`] needs of an answer later.
-pub(super) fn keep(served: &Served) -> Option<String> {
-    let images = served.images.iter().map(|image| KeptImage {
-        sha256: image.sha256.to_string(),
-        format: image.format.name().to_owned(),
-        width: image.size.width,
-        height: image.size.height,
-        seed: image.seed,
-    });
-    let steps = served.steps.iter().map(|step| KeptStep {
-        op: step.op.to_owned(),
-        model: step.model.clone(),
-        width: step.size.width,
-        height: step.size.height,
-    });
-    let kept = Kept {
-        images: images.collect(),
-        steps: steps.collect(),
-        adjustments: served.adjustments.clone(),
-        expected_latency_ms: u64::try_from(served.expected.latency.as_millis()).unwrap_or(u64::MAX),
-    };
-    serde_json::to_string(&kept).ok()
+/// A replay in a caller's own words: what it asked is told to it, not what the first caller was warned of.
+pub(super) fn told(landed: Landed, inbound: &Inbound) -> Landed {
+    landed.map(|served| Served { warnings: inbound.warnings.clone(), ..served })
 }
 
 /// What a joined or replayed answer would have cost.

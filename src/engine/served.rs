@@ -24,6 +24,8 @@ pub struct Inbound {
     pub request_id: Arc<str>,
     /// `Idempotency-Key`, unquoted.
     pub idempotency_key: Option<Arc<str>>,
+    /// What tells a repeat from a new ask.
+    pub repeat: Repeat,
     /// `Tollgate-Share: never`.
     pub share_never: bool,
     /// Unknown fields and other things worth a warning.
@@ -32,6 +34,15 @@ pub struct Inbound {
     pub arrived: Instant,
     /// When it arrived, for the books.
     pub received: Timestamp,
+}
+
+/// What tells a repeat from a new ask, beside the ask itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repeat {
+    /// The route's name: an idempotency key holds on one route.
+    pub route: &'static str,
+    /// How often the client has tried before, where it says so (`x-stainless-retry-count`).
+    pub count: Option<u32>,
 }
 
 /// An answer.

@@ -11,6 +11,8 @@ use std::task::{Context, Poll};
 
 use tokio::sync::watch;
 
+use crate::state::flights::{Lead, Seat};
+
 /// Counts the tasks under way.
 #[derive(Clone, Debug)]
 pub struct Tasks(Arc<watch::Sender<usize>>);
@@ -41,9 +43,15 @@ impl Tasks {
         });
     }
 
-    /// Begins work that its caller drives, and that is spawned when the caller drops it unfinished.
-    pub fn begin<T: 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Purchase<T> {
-        Purchase { work: Some(Box::pin(work)), tasks: self.clone() }
+    /// Begins work that its caller drives, and that is spawned when the caller drops it unfinished, unless its flight
+    /// is called off then: nothing was sent, and nobody waits.
+    pub fn begin<T: Send + Sync + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+        lead: Arc<Lead<T>>,
+        seat: Seat<T>,
+    ) -> Purchase<T> {
+        Purchase { work: Some(Box::pin(work)), lead, seat: Some(seat), tasks: self.clone() }
     }
 
     /// Tasks under way.
@@ -59,13 +67,15 @@ impl Tasks {
     }
 }
 
-/// Work that ends whether or not someone waits for it.
-pub struct Purchase<T: 'static> {
+/// Work that, once something was sent, ends whether or not someone waits for it.
+pub struct Purchase<T: Send + Sync + 'static> {
     work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    lead: Arc<Lead<T>>,
+    seat: Option<Seat<T>>,
     tasks: Tasks,
 }
 
-impl<T> Future for Purchase<T> {
+impl<T: Send + Sync> Future for Purchase<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
@@ -78,11 +88,22 @@ impl<T> Future for Purchase<T> {
     }
 }
 
-impl<T> Drop for Purchase<T> {
+impl<T: Send + Sync> Drop for Purchase<T> {
     fn drop(&mut self) {
+        // The caller leaves first: it may have been the last.
+        self.seat = None;
+        let Some(work) = self.work.take() else { return };
         // Without a runtime the process is ending: what the work holds goes to the books as doubt.
-        if let (Some(work), Ok(_)) = (self.work.take(), tokio::runtime::Handle::try_current()) {
-            self.tasks.spawn(async move { drop(work.await) });
+        if self.lead.is_grounded() || tokio::runtime::Handle::try_current().is_err() {
+            return;
         }
+        let lead = Arc::clone(&self.lead);
+        self.tasks.spawn(async move {
+            tokio::select! {
+                // What has departed is never called off, so only one of the two can be.
+                () = lead.grounded() => {}
+                _ = work => {}
+            }
+        });
     }
 }

@@ -294,6 +294,14 @@ pub mod codes {
         E0702
         /// A window where none belongs, or none where one must be.
         E0703
+        /// A budget that buys nothing.
+        E0801
+        /// A budget that names what is not there.
+        E0802
+        /// Two budgets that count the same money.
+        E0803
+        /// A budget by more pairs of metadata than one.
+        E0804
         /// A price that nobody has confirmed for over a year.
         W0501
         /// A provider without models.

@@ -9,7 +9,8 @@ use toml_edit::{Array, Decor, DocumentMut, Item, RawString, Table, TomlError, Va
 use super::diagnostic::{Diagnostic, codes};
 use super::source::Source;
 
-const ROOT: &[&str] = &["version", "defaults", "breaker", "key", "tier", "rule", "task", "sizes", "provider", "model"];
+const ROOT: &[&str] =
+    &["version", "defaults", "breaker", "key", "budget", "tier", "rule", "task", "sizes", "provider", "model"];
 const DEFAULTS: &[&str] = &[
     "quality",
     "deadline",
@@ -20,11 +21,14 @@ const DEFAULTS: &[&str] = &[
     "share",
     "drop_negative_prompt",
     "on_moderation",
+    "takeover",
+    "retry_window",
     "prior_weight",
 ];
 const BREAKER: &[&str] = &["consecutive", "success_share", "min_samples", "window", "open_for", "open_at_most"];
 const KEY: &[&str] = &["name", "sha256", "limits"];
-const TIER: &[&str] = &["about", "quality", "max_cost_usd", "deadline"];
+const BUDGET: &[&str] = &["name", "usd", "per", "key", "metadata", "task", "provider", "on_exhausted"];
+const TIER: &[&str] = &["about", "quality", "max_cost_usd", "deadline", "priority"];
 const RULE: &[&str] = &[
     "id",
     "when",
@@ -84,6 +88,7 @@ fn order(path: &[&str]) -> Option<&'static [&'static str]> {
         ["defaults"] => DEFAULTS,
         ["breaker"] => BREAKER,
         ["key"] => KEY,
+        ["budget"] => BUDGET,
         ["tier", _] => TIER,
         ["rule"] => RULE,
         ["task", _] => TASK,

@@ -7,6 +7,7 @@
 //! absence, and the compiler goes on with the rest of the file.
 
 mod at;
+mod budget;
 mod market;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use at::{At, Day, Level};
+pub(super) use budget::{Budget, OnExhausted, Period};
 pub(super) use market::{
     Degrade, Format, Free, Latency, Limit, LimitMode, LimitUnit, Model, Per, Price, Provider, TokenRates, Upscale,
 };
@@ -36,6 +38,9 @@ pub(super) struct Policy {
     /// Callers' API keys; `tollgate key new NAME` prints a row. Without any, callers need none.
     #[serde(default)]
     pub(super) key: Vec<Key>,
+    /// Hard caps on money.
+    #[serde(default)]
+    pub(super) budget: Vec<At<Budget>>,
     /// Names for levels of quality.
     #[serde(default)]
     pub(super) tier: Named<Tier>,
@@ -82,6 +87,12 @@ pub(super) struct Defaults {
     pub(super) drop_negative_prompt: Option<bool>,
     /// What follows when a provider's moderation refuses.
     pub(super) on_moderation: Option<OnModeration>,
+    /// What follows when a key comes again whose purchase is in doubt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) takeover: Option<Takeover>,
+    /// For how long an identical request without an idempotency key is taken for a repeat, such as "30s".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retry_window: Option<At<String>>,
     /// How many verdicts the `accept` numbers of this file are worth.
     pub(super) prior_weight: Option<At<f64>>,
 }
@@ -126,6 +137,16 @@ pub(super) enum OnModeration {
     NextPlan,
 }
 
+/// What follows when a key comes again whose purchase is in doubt.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Takeover {
+    /// It is bought again: the doubtful purchase is paid twice at worst.
+    BuyAgain,
+    /// The answer says that it is in doubt, until someone knows.
+    FailAmbiguous,
+}
+
 /// A caller's API key.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -154,6 +175,9 @@ pub(super) struct Tier {
     pub(super) max_cost_usd: Option<At<f64>>,
     /// From a request's arrival to its answer, such as "2m".
     pub(super) deadline: Option<At<String>>,
+    /// Which jobs go first: those of a greater number. 0 when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) priority: Option<At<i64>>,
 }
 
 /// What holds for requests of a kind. What a rule leaves out comes from the tier, then from `[defaults]`.

@@ -11,12 +11,18 @@ use super::condition::{Condition, Facts};
 use super::diagnostic::Diagnostic;
 use super::text;
 use crate::domain::breaker::Settings;
-use crate::domain::catalog::{Catalog, ModelIx, Place, TaskIx};
+use crate::domain::budget::Budget;
+use crate::domain::catalog::{Catalog, Model, ModelIx, Place, TaskIx};
 use crate::domain::money::Money;
+use crate::domain::plan::{Gate, ModelView, View};
+use crate::domain::quality::{Posterior, Prior};
 use crate::domain::quota::Limit;
 use crate::domain::request::{Ask, GenerationRequest, ModelChoice, Quality};
 use crate::domain::rule::{Share, Source, Term, Terms};
 use crate::transport::Endpoint;
+
+/// For upscalers, whose own acceptance the planner does not ask for.
+const NO_PRIOR: Prior = Prior { mean: 0.5, weight: 2.0 };
 
 /// A compiled policy.
 #[derive(Debug)]
@@ -24,6 +30,8 @@ pub struct Snapshot {
     /// The first twelve hexadecimal digits of a SHA-256 over the meaning of the policy: comments and the order of keys
     /// do not change it, and neither do the environment and the settings.
     pub digest: Arc<str>,
+    /// The meaning itself, as a tree: what two policies are compared by.
+    pub meaning: serde_json::Value,
     /// Providers, models, prices, tasks.
     pub catalog: Catalog,
     /// Where each provider's calls go, by [`ProviderIx`](crate::domain::catalog::ProviderIx).
@@ -36,6 +44,8 @@ pub struct Snapshot {
     pub rules: Vec<Rule>,
     /// Callers' keys; without any, callers need none.
     pub keys: Vec<ApiKey>,
+    /// Caps on money.
+    pub budgets: Vec<Arc<Budget>>,
     /// When a provider or model is left alone.
     pub breaker: Settings,
     /// What the operator should look at.
@@ -46,12 +56,14 @@ pub struct Snapshot {
 /// Everything of a [`Snapshot`] that the compiler makes.
 pub(super) struct Parts {
     pub(super) digest: Arc<str>,
+    pub(super) meaning: serde_json::Value,
     pub(super) catalog: Catalog,
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) tiers: Vec<Tier>,
     pub(super) defaults: Defaults,
     pub(super) rules: Vec<Rule>,
     pub(super) keys: Vec<ApiKey>,
+    pub(super) budgets: Vec<Arc<Budget>>,
     pub(super) breaker: Settings,
 }
 
@@ -68,6 +80,8 @@ pub struct Tier {
     pub max_cost: Option<Term<Money>>,
     /// From arrival to answer.
     pub deadline: Option<Term<Duration>>,
+    /// Which jobs go first: those of a greater number.
+    pub priority: i64,
     /// Where its `quality` is written.
     pub place: Place,
 }
@@ -108,6 +122,10 @@ pub struct Defaults {
     pub drop_negative_prompt: bool,
     /// Whether a moderated request goes on to the next provider.
     pub moderated_next: bool,
+    /// Whether a purchase in doubt is bought again when its key comes again.
+    pub buy_again: bool,
+    /// For how long an identical request without a key is taken for a repeat.
+    pub retry_window: Option<Duration>,
 }
 
 /// What holds for requests that match a condition.
@@ -164,14 +182,38 @@ pub struct Unresolved {
 
 impl Snapshot {
     pub(super) fn new(parts: Parts, warnings: Vec<Diagnostic>) -> Self {
-        let Parts { digest, catalog, endpoints, tiers, defaults, rules, keys, breaker } = parts;
+        let Parts { digest, meaning, catalog, endpoints, tiers, defaults, rules, keys, budgets, breaker } = parts;
         let classifier = Classifier::new(&catalog.tasks, catalog.default_task);
-        Self { digest, catalog, endpoints, tiers, defaults, rules, keys, breaker, warnings, classifier }
+        Self {
+            digest,
+            meaning,
+            catalog,
+            endpoints,
+            tiers,
+            defaults,
+            rules,
+            keys,
+            budgets,
+            breaker,
+            warnings,
+            classifier,
+        }
     }
 
     /// The task that claims a prompt: the first of the file whose signs it shows, else the default.
     pub fn classify(&self, prompt: &str) -> TaskIx {
         self.classifier.classify(prompt)
+    }
+
+    /// The world as the policy alone guesses it, for a request of this task: everything conducts, latencies and
+    /// acceptance are as written.
+    pub fn guess(&self, task: TaskIx) -> View {
+        let model = |model: &Model| ModelView {
+            gate: Gate::Open,
+            latency: model.latency,
+            accept: Posterior::new(model.priors.get(usize::from(task.0)).copied().unwrap_or(NO_PRIOR), 0.0, 0.0),
+        };
+        View { models: self.catalog.models.iter().map(model).collect() }
     }
 
     /// The tier of that name.

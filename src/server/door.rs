@@ -80,7 +80,7 @@ impl Door {
             received: clock::now(),
             readers: if request.uri().path().starts_with("/v1/") { Readers::Openai } else { Readers::Native },
         };
-        let found = self.routes.find(request.method(), request.uri().path());
+        let found = self.routes.find(request.method(), request.uri());
         let name = found.as_ref().map_or("unknown", Route::name);
         let mut account = Account::open(&self, name, request.method(), arrival.arrived, &pulse);
 

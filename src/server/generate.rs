@@ -4,6 +4,7 @@
 //! the engine's answer becomes bytes. What it refuses to know: what happens in between.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
@@ -12,6 +13,8 @@ use http::header::{self, HeaderMap, HeaderValue};
 use super::Bounds;
 use super::door::{Arrival, Ended};
 use super::intake::Intake;
+use super::jobs;
+use super::late::{self, Late, Shape};
 use super::payload::Payload;
 use super::problem::Problem;
 use super::routes::{self, json};
@@ -19,7 +22,7 @@ use super::wire::ask::{self, Parsed};
 use super::wire::headers::{self, Accept};
 use super::wire::{answer, openai, plan};
 use crate::domain::refusal::Refusal;
-use crate::engine::{Engine, How, Inbound, Served};
+use crate::engine::{Engine, How, Inbound, Repeat, Served};
 use crate::telemetry::clock;
 
 /// One call of these routes.
@@ -38,7 +41,22 @@ impl Call<'_> {
         let accept = headers::accept(self.headers);
         self.told(negotiate(&mut parsed, accept).map_err(Problem::from))?;
         let carry = parsed.ask.response_format;
-        let served = self.engine.serve(self.inbound(parsed, label)?).await?;
+        let webhook = parsed.webhook.take();
+        let inbound = self.inbound(parsed, label, "generate")?;
+        let served = match (headers::prefer(self.headers), webhook) {
+            (Some(wait), webhook) => match self.as_job(&inbound, wait, webhook).await? {
+                Ok(served) => served,
+                Err(accepted) => return Ok(accepted),
+            },
+            (None, Some(_)) => return self.told(Err(needs_a_job().into())),
+            (None, None) if accept == Accept::Json => {
+                match late::serve(self.engine, inbound, self.bounds.quiet_time, Shape::Native(carry)).await {
+                    Late::No(landed) => *landed,
+                    Late::Yes(answer) => return Ok(answer),
+                }?
+            }
+            (None, None) => self.engine.serve(inbound).await?,
+        };
         let answer = match (accept, served.images.as_slice()) {
             (Accept::Raw(_), [image]) => {
                 let mut answer = routes::answer(image.format.media_type(), Payload::of(image.bytes.clone()));
@@ -55,15 +73,39 @@ impl Call<'_> {
         let (body, label) = self.body(intake).await?;
         let parsed = self.told(self.with_market(|market| openai::parse(&body, market)))?;
         let carry = parsed.ask.response_format;
-        let served = self.engine.serve(self.inbound(parsed, label)?).await?;
         let base = headers::base_url(self.headers, self.bounds.public_url.as_deref());
+        let inbound = self.inbound(parsed, label, "openai_generate")?;
+        let shape = Shape::Openai(carry, base.clone());
+        let served = match late::serve(self.engine, inbound, self.bounds.quiet_time, shape).await {
+            Late::No(landed) => *landed,
+            Late::Yes(answer) => return Ok(answer),
+        }?;
         Ok(signed(json(openai::answer(&served, carry, &base)), &served))
+    }
+
+    /// The same as a job: its end, if it comes within `wait`; else the word that it will be done.
+    async fn as_job(
+        &self,
+        inbound: &Inbound,
+        wait: Duration,
+        webhook: Option<String>,
+    ) -> Result<Result<Served, Response<Payload>>, Problem> {
+        let job = self.engine.submit(inbound, webhook).await?;
+        let wait = wait.min(self.bounds.quiet_time);
+        let report = self.engine.job(inbound.key.as_deref(), &job.id, wait).await?;
+        match report.landed.filter(|_| !wait.is_zero()) {
+            Some(landed) => Ok(Ok(landed?)),
+            None => {
+                let applied = self.headers.get("prefer").cloned();
+                Ok(Err(jobs::accepted(&report.job, applied)))
+            }
+        }
     }
 
     /// `POST /plan`.
     pub(super) async fn plan(&self, intake: &mut Intake) -> Result<Response<Payload>, Problem> {
         let (body, label) = self.body(intake).await?;
-        let inbound = self.inbound(self.told(ask::parse(&body).map_err(Problem::from))?, label)?;
+        let inbound = self.inbound(self.told(ask::parse(&body).map_err(Problem::from))?, label, "plan")?;
         let policy = Arc::clone(&self.engine.snapshot().digest);
         let explained = self.engine.explain(&inbound)?;
         Ok(json(plan::plan(&explained, &policy, &inbound.warnings)))
@@ -106,15 +148,15 @@ impl Call<'_> {
         self.told(known).map(drop)
     }
 
-    fn inbound(&self, parsed: Parsed, label: Option<String>) -> Result<Inbound, Problem> {
+    fn inbound(&self, parsed: Parsed, label: Option<String>, route: &'static str) -> Result<Inbound, Problem> {
         let mut warnings = parsed.warnings;
         warnings.extend(label);
-        warnings.extend(headers::prefer(self.headers));
         Ok(Inbound {
             ask: parsed.ask,
             key: headers::bearer(self.headers),
             request_id: Arc::clone(&self.arrival.request_id),
             idempotency_key: headers::idempotency_key(self.headers)?,
+            repeat: Repeat { route, count: headers::retry_count(self.headers) },
             share_never: headers::share_never(self.headers)?,
             warnings,
             arrived: self.arrival.arrived,
@@ -138,6 +180,12 @@ impl Call<'_> {
             tracing::info!(request_id, code = problem.code(), detail = problem.detail(), "refused at the door");
         })
     }
+}
+
+fn needs_a_job() -> Refusal {
+    let detail =
+        "`webhook` needs asynchronous work, and this request waits for its answer: send `Prefer: respond-async`";
+    Refusal::InvalidRequest { pointer: "/webhook".to_owned(), detail: detail.to_owned() }
 }
 
 /// `Accept` and the body agree on a format, or one of them decides.

@@ -19,6 +19,8 @@ mod door;
 mod generate;
 mod images;
 mod intake;
+mod jobs;
+mod late;
 mod payload;
 mod problem;
 mod routes;
@@ -61,6 +63,8 @@ pub struct Bounds {
     pub body_idle: Duration,
     /// For a whole body.
     pub body_time: Duration,
+    /// For an answer that is being made: after so long without a byte, clients give up.
+    pub quiet_time: Duration,
     /// For a client that does not read its answer.
     pub write_time: Duration,
     /// After the signal to stop: for what is under way to end.
@@ -79,6 +83,7 @@ impl Default for Bounds {
             head_time: Duration::from_secs(30),
             body_idle: Duration::from_secs(30),
             body_time: Duration::from_mins(5),
+            quiet_time: Duration::from_mins(4),
             write_time: Duration::from_mins(1),
             grace: Duration::from_secs(30),
             public_url: None,

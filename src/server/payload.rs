@@ -3,24 +3,49 @@
 //! Why it exists: a picture is megabytes. It stays the bytes that the store holds until the connection takes the next
 //! piece, so an answer's memory is its pictures and one piece, its length is known before its first byte, and no second
 //! copy of it is ever whole. What it refuses to know: JSON and HTTP.
+//! A body may also be live: pieces that come when they come, of a length that nobody knows.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::Stream;
 use http_body::{Body, Frame, SizeHint};
 
 /// Bytes encoded at once: a multiple of three, so that the pieces' base64 is the whole's, and its 128 KiB is what the
 /// connection buffers.
 const PIECE: usize = 96 * 1024;
 
-/// A body of known length.
-#[derive(Debug, Default)]
+/// Pieces that come over time. An error ends the connection without an end of the body, so that no client takes what
+/// came for the whole.
+pub(super) type Live = Pin<Box<dyn Stream<Item = Result<Bytes, Broken>> + Send>>;
+
+/// The answer cannot be finished.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Broken;
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the answer ends here, unfinished")
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// A body: of known length, unless it is live.
+#[derive(Default)]
 pub(super) struct Payload {
     parts: VecDeque<Part>,
     left: u64,
+    live: Option<Live>,
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Payload").field("left", &self.left).field("live", &self.live.is_some()).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -35,6 +60,11 @@ impl Payload {
         let mut payload = Self::default();
         payload.push(bytes);
         payload
+    }
+
+    /// A body that comes over time.
+    pub(super) fn live(pieces: impl Stream<Item = Result<Bytes, Broken>> + Send + 'static) -> Self {
+        Self { live: Some(Box::pin(pieces)), ..Self::default() }
     }
 
     /// Appends bytes as they stand.
@@ -54,7 +84,8 @@ impl Payload {
         }
     }
 
-    fn next(&mut self) -> Option<Bytes> {
+    /// The next piece of what is here; `None` at its end.
+    pub(super) fn next(&mut self) -> Option<Bytes> {
         let piece = match self.parts.front_mut()? {
             Part::Text(bytes) => std::mem::take(bytes),
             Part::Base64(rest) if rest.len() > PIECE => {
@@ -78,18 +109,23 @@ fn base64(bytes: &[u8]) -> Bytes {
 
 impl Body for Payload {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Broken;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.get_mut().next().map(|piece| Ok(Frame::data(piece))))
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = self.get_mut();
+        match (this.next(), &mut this.live) {
+            (Some(piece), _) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            (None, Some(live)) => live.as_mut().poll_next(cx).map_ok(Frame::data),
+            (None, None) => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.parts.is_empty()
+        self.parts.is_empty() && self.live.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        if self.live.is_some() { SizeHint::default() } else { SizeHint::with_exact(self.left) }
     }
 }
 

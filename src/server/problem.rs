@@ -13,6 +13,7 @@ use super::payload::Payload;
 use super::wire::answer;
 use super::wire::json::Json;
 use super::wire::plan;
+use crate::domain::budget::Exhausted;
 use crate::domain::ledger::{Attempt, Sums};
 use crate::domain::money::Money;
 use crate::domain::plan::explain::Explained;
@@ -25,6 +26,9 @@ const MAX_RETRY_AFTER_S: u64 = 120;
 pub(super) const NOT_READY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 /// The status of a reload that changed nothing because what it read is wrong.
 pub(super) const NOT_APPLIED: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
+
+/// The status of a request that will be done later.
+pub(super) const ACCEPTED: StatusCode = StatusCode::ACCEPTED;
 
 const INVALID: &str = "invalid_request_error";
 const SERVER: &str = "server_error";
@@ -152,27 +156,36 @@ impl Problem {
         let mut json = Json::default();
         json.object(|json| {
             json.key("type").text(&format!("urn:tollgate:problem:{}", face.code));
-            json.key("title").text(face.title);
             json.key("status").raw(face.status.as_u16());
-            json.key("detail").text(&face.detail);
             json.key("instance").text(&format!("urn:tollgate:request:{request_id}"));
-            json.key("error").object(|json| {
-                json.key("message").text(&face.detail);
-                json.key("type").text(face.kind);
-                json.key("code").text(face.code);
-                json.key("param").text_or_null(face.param.as_deref());
-            });
-            if let Refusal::DeadlineExceeded { outcome, .. } = &self.0.refusal {
-                json.key("outcome").text(outcome.name());
-            }
-            if let Refusal::NoPlan(explained) = &self.0.refusal {
-                plan::candidates(json, explained);
-            }
-            if !self.0.refusal.attempts().is_empty() {
-                answer::attempts(json, self.0.refusal.attempts());
-            }
+            self.told(json);
         });
         json.finish()
+    }
+
+    /// What is wrong, as fields of a document.
+    pub(super) fn told(&self, json: &mut Json) {
+        let face = &self.0.face;
+        json.key("title").text(face.title);
+        json.key("detail").text(&face.detail);
+        json.key("error").object(|json| {
+            json.key("message").text(&face.detail);
+            json.key("type").text(face.kind);
+            json.key("code").text(face.code);
+            json.key("param").text_or_null(face.param.as_deref());
+        });
+        if let Refusal::DeadlineExceeded { outcome, .. } = &self.0.refusal {
+            json.key("outcome").text(outcome.name());
+        }
+        if let Refusal::NoPlan(explained) = &self.0.refusal {
+            plan::candidates(json, explained);
+        }
+        if let Refusal::BudgetExhausted(full) = &self.0.refusal {
+            json.key("budget").object(|json| budget(json, full));
+        }
+        if !self.0.refusal.attempts().is_empty() {
+            answer::attempts(json, self.0.refusal.attempts());
+        }
     }
 }
 
@@ -190,6 +203,9 @@ fn face(refusal: &Refusal) -> Face {
         should_retry: None,
     };
     match refusal {
+        Refusal::BudgetExhausted(full) => {
+            say(StatusCode::PAYMENT_REQUIRED, "Budget exhausted", "insufficient_quota", exhausted(full))
+        }
         Refusal::ContentRefused { detail, .. } => {
             say(StatusCode::UNPROCESSABLE_ENTITY, "Refused by moderation", INVALID, moderated(detail))
         }
@@ -255,6 +271,25 @@ const LEDGER: &str =
     "The ledger cannot be written, so no money can be reserved. Nothing was bought; try again shortly.";
 const OVERLOADED: &str = "Too many requests are under way here. Nothing was bought; try again in a moment.";
 const SLOW: &str = "The body stopped arriving before its end. Nothing was bought; send the request again.";
+
+fn exhausted(full: &Exhausted) -> String {
+    let Exhausted { budget, left, resets } = full;
+    let resets = resets.map_or_else(|| "It never begins anew".to_owned(), |at| format!("It begins anew at {at}"));
+    format!(
+        "The budget `{}` has ${left} of ${} left, and no plan that fits the request costs at most that. Nothing was \
+         bought. {resets}.",
+        budget.name, budget.cap
+    )
+}
+
+fn budget(json: &mut Json, full: &Exhausted) {
+    json.key("name").text(&full.budget.name);
+    json.key("per").text(full.budget.period.name());
+    json.key("limit_usd").usd(full.budget.cap);
+    json.key("left_usd").usd(full.left);
+    json.key("resets_at").text_or_null(full.resets.map(|at| at.to_string()).as_deref());
+    json.key("at").text(&full.budget.place.to_string());
+}
 
 fn moderated(detail: &str) -> String {
     format!("A provider's moderation refused it: {}. Change the prompt.", sentence(detail))

@@ -7,13 +7,13 @@
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Response};
+use http::{Method, Response, Uri};
 
 use super::door::{Arrival, Ended};
 use super::intake::Intake;
 use super::payload::Payload;
 use super::problem::Problem;
-use super::{Bounds, admin, generate, images};
+use super::{Bounds, admin, generate, images, jobs};
 use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
 use crate::state::limits::Left;
@@ -35,6 +35,8 @@ Tollgate: a cost-aware gateway for image generation.
 POST /generate                  {\"prompt\":\"a red fox\"} to an image, its price and why
 POST /plan                      the same body; every candidate plan, spending nothing
 GET  /images/{sha256}.{ext}     a picture by its content
+GET  /jobs/{id}?wait=30         work that was asked for with `Prefer: respond-async`; DELETE calls it off
+GET  /jobs/{id}/events          its states as they come
 POST /v1/images/generations     OpenAI's shape; set base_url to this address plus /v1
 GET  /v1/models                 what can be bought
 
@@ -48,6 +50,9 @@ pub(super) enum Route {
     Guide,
     Health,
     Image(String),
+    Job(String, Option<String>),
+    JobCancel(String),
+    JobEvents(String),
     Metrics,
     OpenaiGenerate,
     OpenaiModel(String),
@@ -67,6 +72,9 @@ impl Route {
             Self::Guide => "guide",
             Self::Health => "healthz",
             Self::Image(_) => "images",
+            Self::Job(..) => "job",
+            Self::JobCancel(_) => "job_cancel",
+            Self::JobEvents(_) => "job_events",
             Self::Metrics => "metrics",
             Self::OpenaiGenerate => "openai_generate",
             Self::OpenaiModel(_) | Self::OpenaiModels => "openai_models",
@@ -81,6 +89,7 @@ impl Route {
 
 const GET: &str = "GET, HEAD";
 const POST: &str = "POST";
+const JOB: &str = "GET, HEAD, DELETE";
 
 fn api(path: &[&str]) -> Option<(Route, &'static str)> {
     Some(match path {
@@ -88,6 +97,8 @@ fn api(path: &[&str]) -> Option<(Route, &'static str)> {
         ["generate"] => (Route::Generate, POST),
         ["plan"] => (Route::Plan, POST),
         ["images", file] => (Route::Image((*file).to_owned()), GET),
+        ["jobs", id] => (Route::Job((*id).to_owned(), None), JOB),
+        ["jobs", id, "events"] => (Route::JobEvents((*id).to_owned()), "GET"),
         ["v1", "images", "generations"] => (Route::OpenaiGenerate, POST),
         ["v1", "models"] => (Route::OpenaiModels, GET),
         // An id has a slash, which some clients escape.
@@ -122,14 +133,18 @@ fn find(plane: Plane, method: &Method, path: &str) -> Result<Route, Problem> {
         return Err(Refusal::NotFound(lost(plane, &printable(path), there.is_some())).into());
     };
     if allow.split(", ").any(|allowed| method == allowed) {
-        Ok(route)
+        Ok(match route {
+            Route::Job(id, _) if method == Method::DELETE => Route::JobCancel(id),
+            route => route,
+        })
     } else {
         Err(Problem::method(&printable(path), &printable(method.as_str()), allow))
     }
 }
 
 fn lost(plane: Plane, path: &str, elsewhere: bool) -> String {
-    const API: [&str; 5] = ["/generate", "/plan", "/images/{sha256}.{ext}", "/v1/images/generations", "/v1/models"];
+    const API: [&str; 6] =
+        ["/generate", "/plan", "/images/{sha256}.{ext}", "/jobs/{id}", "/v1/images/generations", "/v1/models"];
     const ADMIN: [&str; 6] = ["/metrics", "/healthz", "/readyz", "/policy", "/providers", "/-/reload"];
     if elsewhere {
         let other = if plane == Plane::Api { "admin" } else { "API" };
@@ -164,8 +179,12 @@ impl Routes {
         self.engine.telemetry()
     }
 
-    pub(super) fn find(&self, method: &Method, path: &str) -> Result<Route, Problem> {
-        find(self.plane, method, path)
+    pub(super) fn find(&self, method: &Method, uri: &Uri) -> Result<Route, Problem> {
+        let query = || uri.query().map(str::to_owned);
+        find(self.plane, method, uri.path()).map(|route| match route {
+            Route::Job(id, _) => Route::Job(id, query()),
+            route => route,
+        })
     }
 
     /// What is left of a caller's limits; `None` on the admin plane.
@@ -193,6 +212,9 @@ impl Routes {
             Route::Guide => Ok(text("text/plain; charset=utf-8", GUIDE)),
             Route::Health => Ok(admin::health(engine)),
             Route::Image(file) => images::serve(engine, &file, headers).await,
+            Route::Job(id, query) => jobs::show(engine, &id, query.as_deref(), headers).await,
+            Route::JobCancel(id) => jobs::cancel(engine, &id, headers).await,
+            Route::JobEvents(id) => jobs::events(engine, &id, headers).await,
             Route::Metrics => Ok(admin::metrics(engine).await),
             Route::OpenaiGenerate => call.openai(intake).await,
             Route::OpenaiModel(id) => call.model(&id),

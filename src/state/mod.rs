@@ -4,12 +4,20 @@
 //! know: requests and plans. To add an implementation: a file beside the others, and a line in `tests/state.rs`, which
 //! runs one suite over all.
 
+mod books;
+mod command;
+pub mod doubts;
 pub mod flights;
 mod folder;
 pub mod images;
+pub mod jobs;
 pub mod limits;
+pub mod postgres;
 pub mod redis;
+mod schema;
+pub mod sql;
 pub mod sqlite;
+mod totals;
 mod words;
 
 use std::fmt;
@@ -18,22 +26,26 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use crate::domain::budget::{Account, Earmark, Total};
 use crate::domain::image::Format;
 use crate::domain::ledger::{Attempt, Closing, Opening};
 use crate::domain::money::Money;
 use crate::transport::Boxed;
 
 pub use limits::{Draw, Limits, Permit, Wait};
+use sql::{Row, Statement, Value};
 
 /// The books.
 pub trait Ledger: Send + Sync {
     /// Writes a generation with its reservation, its claim and its first attempts. A claim that an earlier generation
-    /// holds passes to this one when that one ended without any exposure, else it is [`LedgerFault::Reused`]. When this returns `Ok`, they are durable and the
-    /// calls may be sent.
+    /// holds passes to this one when that one ended without any exposure, else it is [`LedgerFault::Reused`]. Every
+    /// earmark must fit its cap in the same transaction, else nothing is written and it is
+    /// [`LedgerFault::Exhausted`]. When this returns `Ok`, all is durable and the calls may be sent.
     fn open(&self, opening: Opening) -> Boxed<'_, Result<(), LedgerFault>>;
 
-    /// Writes further attempts of an open generation, durable on return.
-    fn hold(&self, id: Arc<str>, attempts: Vec<Attempt>) -> Boxed<'_, Result<(), LedgerFault>>;
+    /// Writes further attempts of an open generation, durable on return; `earmarks` are what the budgets must have room
+    /// for now, as in [`Ledger::open`].
+    fn hold(&self, id: Arc<str>, attempts: Vec<Attempt>, earmarks: Vec<Earmark>) -> Boxed<'_, Result<(), LedgerFault>>;
 
     /// Writes a generation's end: what was charged, what is in doubt; the rest is free.
     fn close(&self, closing: Closing) -> Boxed<'_, Result<(), LedgerFault>>;
@@ -52,6 +64,19 @@ pub trait Ledger: Send + Sync {
 
     /// Money in doubt, by provider; a provider without any is left out. Cheap: it reads only what is in doubt.
     fn doubt(&self) -> Boxed<'_, Result<Vec<AmbiguousSum>, LedgerFault>>;
+
+    /// What these accounts have spent, each in its place.
+    fn totals(&self, accounts: Vec<Arc<Account>>) -> Boxed<'_, Result<Vec<Total>, LedgerFault>>;
+
+    /// Counts every account again before it next admits anything: for a policy that has changed, since what was bought
+    /// while a budget was not there was not added to its account.
+    fn recount(&self) -> Boxed<'_, Result<(), LedgerFault>>;
+
+    /// Runs these statements in one transaction, durable on return; rows changed by each.
+    fn write(&self, statements: Vec<Statement>) -> Boxed<'_, Result<Vec<u64>, LedgerFault>>;
+
+    /// The rows that a query answers, as of one moment.
+    fn rows(&self, sql: &'static str, parameters: Vec<Value>) -> Boxed<'_, Result<Vec<Row>, LedgerFault>>;
 }
 
 /// What a store keeps when everything stops at once.
@@ -118,6 +143,13 @@ pub struct SpendRow {
 pub enum LedgerFault {
     /// It cannot be written or read now.
     Unavailable(String),
+    /// An earmark does not fit: the account has only this left.
+    Exhausted {
+        /// Where.
+        account: Arc<Account>,
+        /// What it has left.
+        left: Money,
+    },
     /// No such generation, or it is closed already.
     NotOpen(String),
     /// The opening's claim is held by a generation that may have cost money.
@@ -128,6 +160,7 @@ impl fmt::Display for LedgerFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable(why) => write!(f, "the ledger is unavailable: {why}"),
+            Self::Exhausted { account, left } => write!(f, "the budget of {} has {left} left", account.id),
             Self::NotOpen(id) => write!(f, "generation {id} is not open"),
             Self::Reused => f.write_str("the idempotency key has bought already"),
         }

@@ -60,12 +60,16 @@ pub enum Metric {
     CircuitState,
     Cost,
     CostAvoided,
+    FlightDuplicates,
     Flights,
+    FlightTakeovers,
     HttpRequests,
+    Idempotency,
     ImageBytes,
     Images,
     ImagesRejected,
     InFlight,
+    Jobs,
     LabelOverflow,
     LedgerCommit,
     LedgerErrors,
@@ -86,11 +90,12 @@ pub enum Metric {
     RequestDuration,
     Retries,
     Shed,
+    Webhooks,
 }
 
 impl Metric {
     /// Every metric.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 38] = [
         Self::AmbiguousOldest,
         Self::AmbiguousOpen,
         Self::AuthFailures,
@@ -98,12 +103,16 @@ impl Metric {
         Self::CircuitState,
         Self::Cost,
         Self::CostAvoided,
+        Self::FlightDuplicates,
         Self::Flights,
+        Self::FlightTakeovers,
         Self::HttpRequests,
+        Self::Idempotency,
         Self::ImageBytes,
         Self::Images,
         Self::ImagesRejected,
         Self::InFlight,
+        Self::Jobs,
         Self::LabelOverflow,
         Self::LedgerCommit,
         Self::LedgerErrors,
@@ -124,6 +133,7 @@ impl Metric {
         Self::RequestDuration,
         Self::Retries,
         Self::Shed,
+        Self::Webhooks,
     ];
 
     /// Its row.
@@ -293,6 +303,25 @@ impl Metric {
                 "tollgate_flights_total",
                 &["role"],
                 "Requests by their part in a shared purchase: leader, local_follower, remote_follower, solo.",
+            ),
+            Self::FlightDuplicates => count(
+                "tollgate_flight_duplicate_leaders_total",
+                &[],
+                "Purchases of which another replica made one too, after a lease was lost.",
+            ),
+            Self::FlightTakeovers => {
+                count("tollgate_flight_takeovers_total", &[], "Flights taken over from a leader that was lost.")
+            }
+            Self::Idempotency => count(
+                "tollgate_idempotency_total",
+                &["result"],
+                "Requests that may be repeats: new, joined, replayed, or mismatch (another body under the key).",
+            ),
+            Self::Jobs => gauge("tollgate_jobs", &["state"], "Jobs that have not ended, by state."),
+            Self::Webhooks => count(
+                "tollgate_webhooks_total",
+                &["result"],
+                "Webhook deliveries: delivered, retried, gave_up or blocked.",
             ),
             Self::PolicyInfo => gauge("tollgate_policy_info", &["hash"], "1 for the policy in force, by its digest."),
             Self::PolicyReloads => {

@@ -180,6 +180,31 @@ impl Telemetry {
         self.instruments.counter(Metric::Flights, &[role]).add(1);
     }
 
+    /// A request that may be a repeat: `new`, `joined`, `replayed` or `mismatch`.
+    pub fn idempotency(&self, result: &'static str) {
+        self.instruments.counter(Metric::Idempotency, &[result]).add(1);
+    }
+
+    /// Jobs that have not ended: `queued` or `running`.
+    pub fn jobs(&self, state: &'static str, count: u64) {
+        self.instruments.gauge(Metric::Jobs, &[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A webhook was tried: `delivered`, `retried`, `gave_up` or `blocked`.
+    pub fn webhook(&self, result: &'static str) {
+        self.instruments.counter(Metric::Webhooks, &[result]).add(1);
+    }
+
+    /// A flight was taken over from a leader that was lost.
+    pub fn flight_takeover(&self) {
+        self.instruments.counter(Metric::FlightTakeovers, &[]).add(1);
+    }
+
+    /// Two leaders of one flight both bought.
+    pub fn flight_duplicate(&self) {
+        self.instruments.counter(Metric::FlightDuplicates, &[]).add(1);
+    }
+
     /// A policy was loaded, or failed to; `digest` is of the policy now in force.
     pub fn policy_reload(&self, ok: bool, digest: &str) {
         self.instruments.counter(Metric::PolicyReloads, &[if ok { "ok" } else { "failed" }]).add(1);
@@ -236,7 +261,8 @@ impl Telemetry {
 
     /// Series of closed sets exist from the start.
     fn begin_at_zero(&self) {
-        let counters: [(Metric, &[&str]); 8] = [
+        let counters: [(Metric, &[&str]); 9] = [
+            (Metric::Idempotency, &["joined", "mismatch", "new", "replayed"]),
             (Metric::Flights, &["leader", "local_follower", "remote_follower", "solo"]),
             (Metric::CostAvoided, &["coalesced", "replayed"]),
             (Metric::PolicyReloads, &["ok", "failed"]),
@@ -252,6 +278,8 @@ impl Telemetry {
             }
         }
         self.instruments.counter(Metric::ImageBytes, &["out"]);
+        self.instruments.counter(Metric::FlightTakeovers, &[]);
+        self.instruments.counter(Metric::FlightDuplicates, &[]);
         self.instruments.histogram(Metric::LedgerCommit, &[]);
         self.instruments.histogram(Metric::Overhead, &["total"]);
         self.instruments.gauge(Metric::BuildInfo, &[env!("CARGO_PKG_VERSION")]).set(1);

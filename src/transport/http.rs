@@ -139,7 +139,7 @@ impl Transport for HttpTransport {
 
 /// A machine without root certificates, such as a bare container, still reaches `http://` providers; `https://` ones are
 /// not trusted there, and each call says so.
-fn client(resolver: &Arc<dyn Resolve>) -> Result<Client, NotBuilt> {
+pub(super) fn client(resolver: &Arc<dyn Resolve>) -> Result<Client, NotBuilt> {
     let trusting_nobody = || builder(resolver).tls_certs_only([]).build();
     builder(resolver).build().or_else(|_| trusting_nobody()).map_err(|error| NotBuilt(root_cause(&error)))
 }

@@ -9,6 +9,7 @@ mod http;
 mod outgoing;
 mod scripted;
 mod secret;
+pub mod webhook;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -13,8 +13,9 @@ use tollgate::policy::watch::Settings;
 use tollgate::policy::{Origin, Override, Process, Snapshots};
 use tollgate::sandbox::{Options, Sandbox};
 use tollgate::server::{Bounds, Plane, Server};
-use tollgate::state::{Durability, Images, images::StoredImages, limits::LocalLimits, sqlite::SqliteLedger};
+use tollgate::state::{Durability, Images, Ledger, images::StoredImages, limits::LocalLimits, sqlite::SqliteLedger};
 use tollgate::telemetry::{Telemetry, clock};
+use tollgate::transport::webhook::{Signers, Webhooks};
 use tollgate::transport::{HttpTransport, Secret};
 
 use crate::raw::{Answer, Wire};
@@ -27,6 +28,7 @@ pub(crate) struct House {
     pub(crate) api: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) engine: Arc<Engine>,
+    pub(crate) ledger: Arc<SqliteLedger>,
     pub(crate) policy: PathBuf,
     pub(crate) sandbox: Sandbox,
     pub(crate) doors: Vec<Server>,
@@ -44,11 +46,50 @@ impl House {
         Self::keeping(bounds, edit, |images| images).await
     }
 
+    /// With jobs taken up.
+    pub(crate) async fn working() -> Self {
+        let house = Self::open().await;
+        house.work();
+        house
+    }
+
+    /// With webhooks that are signed with `secret` and may go to `origin`.
+    pub(crate) async fn telling(secret: &str, origin: &str) -> Self {
+        let signers = Signers::read(&Secret::new(secret).unwrap()).unwrap();
+        let webhooks = Webhooks::new(signers, vec![origin.to_owned()]).unwrap();
+        Self::built(Bounds::default(), |policy| policy, |images| images, |engine| engine.telling(webhooks)).await
+    }
+
+    /// Takes jobs up from here on.
+    pub(crate) fn work(&self) {
+        self.work_at_once(8);
+    }
+
+    /// The same, so many at a time.
+    pub(crate) fn work_at_once(&self, most: usize) {
+        tokio::spawn(Arc::clone(&self.engine).work(most, true));
+    }
+
+    /// When a job was taken up.
+    pub(crate) async fn started(&self, id: &str) -> jiff::Timestamp {
+        let jobs = tollgate::state::jobs::Jobs::new(Arc::clone(&self.ledger) as Arc<dyn Ledger>);
+        jobs.get(id).await.unwrap().unwrap().started.unwrap()
+    }
+
     /// Also with another image store around the folder.
     pub(crate) async fn keeping(
         bounds: Bounds,
         edit: impl FnOnce(String) -> String,
         store: impl FnOnce(Arc<dyn Images>) -> Arc<dyn Images>,
+    ) -> Self {
+        Self::built(bounds, edit, store, |engine| engine).await
+    }
+
+    async fn built(
+        bounds: Bounds,
+        edit: impl FnOnce(String) -> String,
+        store: impl FnOnce(Arc<dyn Images>) -> Arc<dyn Images>,
+        build: impl FnOnce(Engine) -> Engine,
     ) -> Self {
         let sandbox = Sandbox::start(listener().await, Options { seed: 7, speed: 200.0 }).await.unwrap();
         let data = tempfile::tempdir().unwrap();
@@ -63,20 +104,22 @@ impl House {
         })
         .unwrap_or_else(|found| panic!("{}", tollgate::policy::diagnostic::render(&found, false)));
         let ledger = SqliteLedger::open(data.path().join("tollgate.db"), Durability::Process).unwrap();
-        let engine = Arc::new(Engine::new(Parts {
+        let ledger = Arc::new(ledger);
+        let engine = Engine::new(Parts {
             snapshots,
-            ledger: Arc::new(ledger),
+            ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
             images: store(Arc::new(StoredImages::open(&data.path().join("images").to_string_lossy()).unwrap())),
             limits: Arc::new(LocalLimits::new()),
             transport: Arc::new(HttpTransport::new().unwrap()),
             telemetry: Telemetry::new(false).unwrap(),
             keep_prompts: false,
             dice: Some(7),
-        }));
+        });
+        let engine = Arc::new(build(engine));
         let open = |listener, plane| Server::start(listener, plane, Arc::clone(&engine), bounds.clone()).unwrap();
         let doors = vec![open(listener().await, Plane::Api), open(listener().await, Plane::Admin)];
         let (api, admin) = (doors[0].address(), doors[1].address());
-        Self { api, admin, engine, policy, sandbox, doors, _data: data }
+        Self { api, admin, engine, ledger, policy, sandbox, doors, _data: data }
     }
 
     /// A new connection to the API.
@@ -131,6 +174,11 @@ impl House {
         let answer = wire.request("PUT", "/_sandbox/faults", &[], faults.to_string().as_bytes()).await;
         assert!(answer.status < 300, "{}", answer.text());
     }
+}
+
+/// The bounds of a gateway that nobody has set.
+pub(crate) fn bounds() -> Bounds {
+    Bounds::default()
 }
 
 async fn listener() -> TcpListener {

@@ -14,6 +14,7 @@ mod admin;
 mod answers;
 mod bodies;
 mod harness;
+mod jobs;
 mod openai;
 mod raw;
 mod sockets;

@@ -14,6 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Wire {
     tcp: TcpStream,
     unread: Vec<u8>,
+    /// Whether an answer may be of unknown length.
+    live: bool,
 }
 
 /// An answer, whole.
@@ -53,7 +55,13 @@ impl Answer {
 
 impl Wire {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        Self { tcp: TcpStream::connect(address).await.unwrap(), unread: Vec::new() }
+        Self { tcp: TcpStream::connect(address).await.unwrap(), unread: Vec::new(), live: false }
+    }
+
+    /// Takes answers of unknown length too.
+    pub(crate) fn live(mut self) -> Self {
+        self.live = true;
+        self
     }
 
     /// Sends bytes as they are; the other side may have gone.
@@ -95,6 +103,10 @@ impl Wire {
         let pair = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
         let headers: Vec<_> = lines.filter_map(pair).collect();
         let mut answer = Answer { status, headers, body: Vec::new() };
+        if self.live && answer.header("transfer-encoding") == Some("chunked") {
+            answer.body = self.chunks().await;
+            return answer;
+        }
         assert_eq!(answer.header("transfer-encoding"), None, "every length is known");
         let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
         if method != "HEAD" && status >= 200 && status != 304 {
@@ -104,6 +116,28 @@ impl Wire {
             answer.body = self.unread.drain(..length).collect();
         }
         answer
+    }
+
+    /// A body in chunks, to its end.
+    async fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let line = loop {
+                if let Some(end) = self.unread.windows(2).position(|window| window == b"\r\n") {
+                    break self.unread.drain(..end + 2).collect::<Vec<u8>>();
+                }
+                assert!(self.fill().await, "the body broke off");
+            };
+            let length = usize::from_str_radix(std::str::from_utf8(&line).unwrap().trim(), 16).unwrap();
+            while self.unread.len() < length + 2 {
+                assert!(self.fill().await, "the body broke off");
+            }
+            body.extend(self.unread.drain(..length));
+            self.unread.drain(..2);
+            if length == 0 {
+                return body;
+            }
+        }
     }
 
     /// The next head without its empty line; `None` when the connection ends first.

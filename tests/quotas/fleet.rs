@@ -115,6 +115,8 @@ impl Fleet {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let sandbox = Sandbox::start(listener, Options { seed: 7, speed: 100.0 }).await.unwrap();
         let gateways: Vec<_> = (0..gateways).map(|_| Gateway::start(sandbox.addr(), redis)).collect();
+        // reqwest wants a TLS provider even for plain HTTP: the transport installs one.
+        drop(tollgate::transport::HttpTransport::new().unwrap());
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         for gateway in &gateways {
             while redis.is_some() && gateway.counted(&client).await["replicas"] != gateways.len() {

@@ -58,7 +58,7 @@ async fn what_is_written_is_shown(place: &dyn Place) {
     let running = ledger.show("gen_1").await.unwrap().unwrap();
     assert_eq!((running.opening, running.closing), (opened.clone(), None));
 
-    ledger.hold("gen_1".into(), vec![second.clone()]).await.unwrap();
+    ledger.hold("gen_1".into(), vec![second.clone()], Vec::new()).await.unwrap();
     opened.attempts.push(second.clone());
     assert_eq!(ledger.show("gen_1").await.unwrap().unwrap().opening, opened);
 
@@ -84,12 +84,12 @@ async fn only_what_is_open_is_changed(place: &dyn Place) {
     let ledger = place.open();
     let none = Err(LedgerFault::NotOpen("gen_1".into()));
     assert_eq!(ledger.close(closing("gen_1", Vec::new())).await, none);
-    assert_eq!(ledger.hold("gen_1".into(), vec![attempt(0, "p/m", 1)]).await, none);
+    assert_eq!(ledger.hold("gen_1".into(), vec![attempt(0, "p/m", 1)], Vec::new()).await, none);
     ledger.open(opening("gen_1", vec![attempt(0, "p/m", 1)])).await.unwrap();
     let closed = closing("gen_1", vec![ended(attempt(0, "p/m", 1), Billed::Yes, 1)]);
     ledger.close(closed.clone()).await.unwrap();
     assert_eq!(ledger.close(closing("gen_1", Vec::new())).await, none);
-    assert_eq!(ledger.hold("gen_1".into(), vec![attempt(1, "p/m", 1)]).await, none);
+    assert_eq!(ledger.hold("gen_1".into(), vec![attempt(1, "p/m", 1)], Vec::new()).await, none);
     assert_eq!(ledger.show("gen_1").await.unwrap().unwrap().closing, Some(closed));
 }
 
@@ -235,7 +235,7 @@ async fn live(ledger: &dyn Ledger, deeds: Vec<Deed>) -> Vec<Vec<Attempt>> {
                 let (open, attempts) = &mut lives[at];
                 let more = attempt(u32::try_from(attempts.len()).unwrap(), "q/m", held);
                 let id = format!("gen_{at}");
-                assert_eq!(ledger.hold(id.into(), vec![more.clone()]).await.is_ok(), *open);
+                assert_eq!(ledger.hold(id.into(), vec![more.clone()], Vec::new()).await.is_ok(), *open);
                 attempts.extend(open.then_some(more));
             }
             Deed::Close { whose, bills, abandon } if !lives.is_empty() => {

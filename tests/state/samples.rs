@@ -47,6 +47,7 @@ pub(crate) fn opening(id: &str, attempts: Vec<Attempt>) -> Opening {
         reserved: attempts.iter().map(|a| a.held).sum(),
         claim: None,
         attempts,
+        earmarks: Vec::new(),
     }
 }
 
@@ -61,5 +62,6 @@ pub(crate) fn closing(id: &str, attempts: Vec<Attempt>) -> Closing {
         images: if made { vec![format!("{}.png", "cd".repeat(32))] } else { Vec::new() },
         answer: None,
         attempts,
+        charges: Vec::new(),
     }
 }

@@ -1,4 +1,4 @@
-//! The flags of the commands that need no gateway: policy, ledger, key, completions, doctor.
+//! The flags of the commands that need no gateway: ledger, key, completions, doctor.
 //!
 //! Why it exists: they share nothing with requests. What it refuses to know: what they do.
 
@@ -9,61 +9,6 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::TEMPLATE;
 use super::gateway::PlaneFlags;
-
-/// `tollgate policy`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum PolicyCommand {
-    /// Find every mistake of a policy, with its place
-    #[command(
-        help_template = TEMPLATE,
-        after_help = "\
-Examples:
-  tollgate policy check policies
-  tollgate policy check a.toml b.toml
-  tollgate --json policy check policies"
-    )]
-    Check(PathsArgs),
-    /// Put a policy into its usual order and spacing; comments stay
-    #[command(
-        help_template = TEMPLATE,
-        after_help = "\
-Examples:
-  tollgate policy fmt policies/default.toml       the formatted text, on stdout
-  tollgate policy fmt --write policies            in place
-  tollgate policy fmt --check policies            exit 1 when something would change"
-    )]
-    Fmt(FmtArgs),
-    /// Print the JSON Schema of a policy, for editors
-    #[command(
-        help_template = TEMPLATE,
-        after_help = "\
-Examples:
-  tollgate policy schema > policy.schema.json"
-    )]
-    Schema,
-}
-
-/// Policy files and folders.
-#[derive(Args, Debug)]
-pub(crate) struct PathsArgs {
-    /// Policy files, or folders of them: together one policy
-    #[arg(required = true, value_name = "PATH")]
-    pub(crate) paths: Vec<PathBuf>,
-}
-
-/// `tollgate policy fmt`.
-#[derive(Args, Debug)]
-pub(crate) struct FmtArgs {
-    /// Change nothing; list the files that would change, and exit 1 when there are any
-    #[arg(long, conflicts_with = "write")]
-    pub(crate) check: bool,
-    /// Write the files in place
-    #[arg(long)]
-    pub(crate) write: bool,
-    /// Policy files, or folders of them
-    #[arg(required = true, value_name = "PATH")]
-    pub(crate) paths: Vec<PathBuf>,
-}
 
 /// `tollgate ledger`.
 #[derive(Debug, Subcommand)]
@@ -86,6 +31,50 @@ Examples:
   tollgate ledger show gen_0190f3c2"
     )]
     Show(ShowArgs),
+    /// List the money in doubt; ends with 5 while there is any
+    #[command(
+        help_template = TEMPLATE,
+        after_help = "\
+Examples:
+  tollgate ledger ambiguous
+  tollgate --json ledger ambiguous --data /var/lib/tollgate"
+    )]
+    Ambiguous(AmbiguousArgs),
+    /// Settle money in doubt from an invoice
+    #[command(
+        help_template = TEMPLATE,
+        after_help = "\
+The file has a header. With the columns `id` and `usd` (and `seq` where a generation has several calls in doubt), each
+row settles that call; 0 frees it. Without `id`, the columns `provider`, `usd` and, where the invoice has them, `model`
+and `at` settle the oldest call in doubt that fits.
+
+Examples:
+  tollgate ledger reconcile invoice.csv
+  tollgate ledger reconcile invoice.csv --dry-run"
+    )]
+    Reconcile(ReconcileArgs),
+}
+
+/// `tollgate ledger ambiguous`.
+#[derive(Args, Debug)]
+pub(crate) struct AmbiguousArgs {
+    /// The gateway's data folder
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data: PathBuf,
+}
+
+/// `tollgate ledger reconcile`.
+#[derive(Args, Debug)]
+pub(crate) struct ReconcileArgs {
+    /// The invoice
+    #[arg(value_name = "FILE.csv")]
+    pub(crate) file: PathBuf,
+    /// Tell what would be settled, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The gateway's data folder
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data: PathBuf,
 }
 
 /// `tollgate ledger spend`.

@@ -14,12 +14,15 @@ use crate::policy::Override;
 use crate::state::Durability;
 use crate::telemetry::log::Look;
 use crate::transport::Secret;
+use crate::transport::webhook::Signers;
 
 /// What a setting takes, and the field that it fills.
 enum Kind {
     Address(fn(&mut Settings) -> &mut SocketAddr),
     Choice(&'static [&'static str], fn(&mut Settings, &str)),
+    List(fn(&mut Settings) -> &mut Vec<String>),
     Path(fn(&mut Settings) -> &mut Option<PathBuf>),
+    Signers(fn(&mut Settings) -> &mut Option<Signers>),
     Switch(fn(&mut Settings) -> &mut bool),
     Text(fn(&mut Settings) -> &mut Option<String>),
     Whole(RangeInclusive<u64>, fn(&mut Settings) -> &mut u64),
@@ -28,6 +31,7 @@ enum Kind {
 const KEYS: &[(&str, &str, Kind)] = &[
     ("data", "dir", Kind::Path(|s| &mut s.data)),
     ("images", "url", Kind::Text(|s| &mut s.images_url)),
+    ("jobs", "at_once", Kind::Whole(1..=10_000, |s| &mut s.jobs.at_once)),
     ("ledger", "durability", Kind::Choice(&["power", "process"], durability)),
     ("ledger", "url", Kind::Text(|s| &mut s.ledger.url)),
     ("log", "format", Kind::Choice(&["auto", "text", "json"], format)),
@@ -44,6 +48,8 @@ const KEYS: &[(&str, &str, Kind)] = &[
     ("server", "public_url", Kind::Text(|s| &mut s.public_url)),
     ("server", "read_seconds", Kind::Whole(1..=3_600, |s| &mut s.server.read_seconds)),
     ("state", "url", Kind::Text(|s| &mut s.state_url)),
+    ("webhooks", "own", Kind::List(|s| &mut s.jobs.own)),
+    ("webhooks", "secrets", Kind::Signers(|s| &mut s.jobs.signers)),
 ];
 
 /// What may stand for the built-in stores.
@@ -87,6 +93,17 @@ fn fill(settings: &mut Settings, entry: &Entry, kind: &Kind) -> Result<(), Mista
         Kind::Choice(words, set) => {
             let word = text(entry).filter(|word| words.contains(word));
             set(settings, word.ok_or_else(|| misfit(entry, &format!("one of {}", words.join(", "))))?);
+        }
+        Kind::List(field) => {
+            let list = text(entry).ok_or_else(|| misfit(entry, "a list parted by commas"))?;
+            *field(settings) =
+                list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect();
+        }
+        Kind::Signers(field) => {
+            let read = text(entry).and_then(Secret::new).map(|secrets| Signers::read(&secrets));
+            let wanted =
+                "secrets such as whsec_… (24 to 64 random bytes in base64), the newest first, parted by spaces";
+            *field(settings) = Some(read.and_then(Result::ok).ok_or_else(|| misfit(entry, wanted))?);
         }
         Kind::Path(field) => {
             let path = text(entry).filter(|path| !path.is_empty()).ok_or_else(|| misfit(entry, "a path"))?;
@@ -161,7 +178,7 @@ fn whole(value: &Written) -> Option<u64> {
 
 /// A value of the wrong kind. A credential is never repeated.
 fn misfit(entry: &Entry, wanted: &str) -> Mistake {
-    let secret = entry.key.last().is_some_and(|name| name == "key");
+    let secret = entry.key.last().is_some_and(|name| name == "key" || name == "secrets");
     let found = match &entry.value {
         Written::Text(text) if text.is_empty() => "empty".to_owned(),
         Written::Text(_) if secret => "text".to_owned(),

@@ -134,7 +134,7 @@ impl Enumerator<'_> {
         };
         let resize = (output != asked && self.request.ask.fit == Fit::Exact).then_some(asked);
         let factor = f64::from(output.width.min(asked.width)) / f64::from(start.size.width.max(1));
-        let accept = weaken(draft.seen.accept, kept(reach.keeps, factor));
+        let accept = draft.seen.accept.weakened(kept(reach.keeps, factor));
         let mut latency = plus(draft.seen.latency, up_seen.latency);
         if resize.is_some() {
             latency = plus(latency, Latency { p50: RESIZE, p95: RESIZE });
@@ -195,7 +195,7 @@ fn unreachable(model: ModelIx, size: Size, seen: ModelView, reason: Reason) -> C
 /// `J = (C + H) / P` for one image of the `images`, in micro-dollars; routing notes 4.5.
 fn score(cost: Money, review: Money, images: u8, accept: Posterior) -> f64 {
     let each = cost.micros() as f64 / f64::from(images.max(1));
-    (each + review.micros() as f64) / accept.mean().max(1e-6)
+    (each + review.micros() as f64) / accept.hoped().max(1e-6)
 }
 
 /// The size that an upscaler gives of `input` when `asked` is wanted; `None` when it does not take the input.
@@ -228,13 +228,6 @@ fn enlarge(reach: &Reach, input: Size, asked: Size) -> Option<Size> {
 /// `keeps` is stated at twice the side; each further doubling loses as much again.
 fn kept(keeps: f64, factor: f64) -> f64 {
     keeps.powf(factor.max(1.0).log2())
-}
-
-/// The posterior of an image of which only a share survives a further step: same doubt, lower mean.
-fn weaken(accept: Posterior, share: f64) -> Posterior {
-    let weight = accept.alpha + accept.beta;
-    let alpha = accept.alpha * share.clamp(0.0, 1.0);
-    Posterior { alpha, beta: weight - alpha, verdicts: accept.verdicts }
 }
 
 fn plus(a: Latency, b: Latency) -> Latency {

@@ -33,7 +33,7 @@ pub struct View {
 }
 
 /// What is known of one model at this moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ModelView {
     /// Whether a call could be sent now.
     pub gate: Gate,

@@ -5,6 +5,7 @@
 //! know: how files change (`watch.rs`), how conditions are evaluated (`condition.rs`).
 //! To add a check: a function beside the table that it is about, a code in `diagnostic.rs`, a file in `tests/policies/`.
 
+mod budgets;
 mod floors;
 mod limits;
 mod models;
@@ -101,6 +102,7 @@ struct Merged<'a> {
     defaults: Option<Entry<'a, At<raw::Defaults>>>,
     breaker: Option<(Scope<'a>, &'a raw::Breaker)>,
     keys: Vec<(Scope<'a>, &'a raw::Key)>,
+    budgets: Vec<(Scope<'a>, &'a At<raw::Budget>)>,
     tiers: Vec<Entry<'a, raw::Tier>>,
     rules: Vec<(Scope<'a>, &'a raw::Rule)>,
     tasks: Vec<Entry<'a, raw::Task>>,
@@ -122,6 +124,7 @@ impl<'a> Merged<'a> {
             defaults: None,
             breaker: scopes().find_map(|(scope, policy)| Some((scope, policy.breaker.as_ref()?))),
             keys: scopes().flat_map(|(scope, policy)| policy.key.iter().map(move |key| (scope, key))).collect(),
+            budgets: scopes().flat_map(|(scope, policy)| policy.budget.iter().map(move |row| (scope, row))).collect(),
             tiers: unique("tier", scopes().map(|(scope, policy)| (scope, &policy.tier))),
             rules: scopes().flat_map(|(scope, policy)| policy.rule.iter().map(move |rule| (scope, rule))).collect(),
             tasks: unique("task", scopes().map(|(scope, policy)| (scope, &policy.task))),
@@ -144,28 +147,33 @@ impl<'a> Merged<'a> {
         merged
     }
 
-    /// SHA-256 of the meaning: neither comments nor the order of keys nor which file says it take part.
-    fn digest(&self, workflows: &BTreeMap<String, serde_json::Value>) -> Arc<str> {
+    /// What the files say: neither comments nor the order of keys nor which file says it take part.
+    fn meaning(&self, workflows: &BTreeMap<String, serde_json::Value>) -> serde_json::Value {
         fn named<'e, T: Serialize>(entries: &[Entry<'e, T>]) -> Vec<(&'e str, &'e T)> {
             entries.iter().map(|entry| (entry.name.value.as_str(), entry.raw)).collect()
         }
         let by_name: BTreeMap<_, _> = named(&self.tiers).into_iter().collect();
-        let meaning = serde_json::json!({
+        serde_json::json!({
             "defaults": self.defaults.as_ref().map(|entry| entry.raw),
             "breaker": self.breaker.map(|(_, raw)| raw),
-            "keys": self.keys.iter().map(|(_, key)| key).collect::<Vec<_>>(),
-            "tiers": by_name,
-            "rules": self.rules.iter().map(|(_, rule)| rule).collect::<Vec<_>>(),
-            "tasks": named(&self.tasks),
+            "key": self.keys.iter().map(|(_, key)| key).collect::<Vec<_>>(),
+            "budget": self.budgets.iter().map(|(_, budget)| budget).collect::<Vec<_>>(),
+            "tier": by_name,
+            "rule": self.rules.iter().map(|(_, rule)| rule).collect::<Vec<_>>(),
+            "task": named(&self.tasks),
             "sizes": named(&self.sizes).into_iter().collect::<BTreeMap<_, _>>(),
-            "providers": named(&self.providers),
-            "models": named(&self.models),
+            "provider": named(&self.providers),
+            "model": named(&self.models),
             "workflows": workflows,
-        });
-        let hash = Sha256::digest(meaning.to_string());
-        let twelve = hash.iter().take(6).fold(0_u64, |digits, byte| digits << 8 | u64::from(*byte));
-        format!("{twelve:012x}").into()
+        })
     }
+}
+
+/// The first twelve digits of the SHA-256 of a meaning.
+fn digest(meaning: &serde_json::Value) -> Arc<str> {
+    let hash = Sha256::digest(meaning.to_string());
+    let twelve = hash.iter().take(6).fold(0_u64, |digits, byte| digits << 8 | u64::from(*byte));
+    format!("{twelve:012x}").into()
 }
 
 /// The tables of every file under one kind of name, in the order in which they are written.
@@ -240,10 +248,12 @@ fn assemble(merged: &Merged<'_>, world: &World<'_>, sink: &Sink) -> Option<Parts
         floors::tiers(&merged.tiers, &catalog, &tiers, world.today);
     }
     let keys = providers::keys(&merged.keys);
+    let budgets = budgets::budgets(&merged.budgets, &budgets::Named { catalog: &catalog, keys: &keys });
     let breaker = merged.breaker.map_or_else(Default::default, |(scope, raw)| limits::breaker(scope, raw));
     let endpoints = providers::endpoints(&catalog, credentials);
-    let digest = merged.digest(&workflows);
-    Some(Parts { digest, endpoints, tiers, defaults: resolved?, rules, keys, breaker, catalog })
+    let meaning = merged.meaning(&workflows);
+    let digest = digest(&meaning);
+    Some(Parts { digest, meaning, endpoints, tiers, defaults: resolved?, rules, keys, budgets, breaker, catalog })
 }
 
 /// Verdicts that the policy's `accept` numbers are worth unless it says otherwise.

@@ -5,7 +5,7 @@
 
 use super::super::condition::{Condition, Reach, World};
 use super::super::diagnostic::{Diagnostic, codes};
-use super::super::raw::{self, At, Level, OnModeration};
+use super::super::raw::{self, At, Level, OnModeration, Takeover};
 use super::super::snapshot::{Defaults, Floor, Rule, Tier};
 use super::super::source::Span;
 use super::super::text;
@@ -46,6 +46,8 @@ pub(super) fn defaults(entry: &Entry<'_, At<raw::Defaults>>, whole: &Whole<'_>) 
         share: raw.share.map(share).unwrap_or_default(),
         drop_negative_prompt: raw.drop_negative_prompt.unwrap_or(false),
         moderated_next: matches!(raw.on_moderation, Some(OnModeration::NextPlan)),
+        buy_again: matches!(raw.takeover, Some(Takeover::BuyAgain)),
+        retry_window: raw.retry_window.as_ref().and_then(|text| scope.duration("retry_window", text)),
     })
 }
 

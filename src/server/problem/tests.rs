@@ -2,6 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::domain::budget::{Budget, OnExhausted, Period, Scope};
+use crate::domain::catalog::Place;
 use crate::domain::fault::Billed;
 use crate::domain::ledger::Basis;
 use crate::server::wire::answer::tests::{attempt, read};
@@ -21,9 +23,34 @@ fn released() -> Attempt {
     attempt
 }
 
+fn full() -> Exhausted {
+    let budget = Budget {
+        name: "team".into(),
+        cap: Money::from_micros(2_000_000),
+        period: Period::Day,
+        scope: Scope::default(),
+        on_exhausted: OnExhausted::Refuse,
+        place: Place { file: "p.toml".into(), line: 3, column: 8 },
+    };
+    let resets = "2026-11-23T00:00:00Z".parse().unwrap();
+    Exhausted { budget: Arc::new(budget), left: Money::from_micros(30_000), resets: Some(resets) }
+}
+
+#[test]
+fn a_spent_budget_says_what_is_left_and_when_it_resets() {
+    let problem = Problem::from(Refusal::BudgetExhausted(full()));
+    let body: serde_json::Value = serde_json::from_str(&problem.body("r1")).unwrap();
+    let budget = serde_json::json!({"name": "team", "per": "day", "limit_usd": 2.0, "left_usd": 0.03,
+        "resets_at": "2026-11-23T00:00:00Z", "at": "p.toml:3"});
+    assert_eq!((&body["status"], &body["budget"]), (&402.into(), &budget));
+    let detail = body["detail"].as_str().unwrap();
+    assert!(detail.contains("$0.03 of $2.00 left") && detail.contains("2026-11-23T00:00:00Z"), "{detail}");
+}
+
 fn every() -> Vec<(Refusal, u16)> {
     let text = String::from;
     vec![
+        (Refusal::BudgetExhausted(full()), 402),
         (Refusal::ContentRefused { detail: text("safety."), attempts: vec![released()] }, 422),
         (Refusal::DeadlineExceeded { outcome: Doubt::Ambiguous, attempts: vec![doubtful()] }, 504),
         (Refusal::DeadlineExceeded { outcome: Doubt::NotStarted, attempts: vec![] }, 504),

@@ -19,11 +19,20 @@ pub(in crate::server) fn native(served: &Served, carry: ResponseFormat) -> Paylo
     let (mut json, mut payload) = (Json::default(), Payload::default());
     json.open('{');
     head(&mut json, served);
+    images(&mut json, &mut payload, served, carry);
+    about(&mut json, served);
+    json.close('}');
+    payload.push(json.finish());
+    payload
+}
+
+/// The key `images`.
+pub(in crate::server) fn images(json: &mut Json, payload: &mut Payload, served: &Served, carry: ResponseFormat) {
     json.key("images").open('[');
     for image in &served.images {
         json.open('{');
         if carry == ResponseFormat::B64Json {
-            base64(&mut json, &mut payload, image);
+            base64(json, payload, image);
         }
         json.key("url").text(&path(image));
         json.key("media_type").text(image.format.media_type());
@@ -38,10 +47,6 @@ pub(in crate::server) fn native(served: &Served, carry: ResponseFormat) -> Paylo
         json.close('}');
     }
     json.close(']');
-    about(&mut json, served);
-    json.close('}');
-    payload.push(json.finish());
-    payload
 }
 
 /// The key `b64_json` with the picture.
@@ -60,7 +65,7 @@ pub(super) fn head(json: &mut Json, served: &Served) {
 }
 
 /// The fields after the pictures.
-pub(super) fn about(json: &mut Json, served: &Served) {
+pub(in crate::server) fn about(json: &mut Json, served: &Served) {
     json.key("model").text(&served.model);
     json.key("task").text(&served.task);
     json.key("plan").object(|json| {

@@ -32,6 +32,8 @@ pub(in crate::server) struct Parsed {
     pub(in crate::server) warnings: Vec<String>,
     /// Whether the body names an `output_format`.
     pub(in crate::server) names_format: bool,
+    /// Where the end of a job is told.
+    pub(in crate::server) webhook: Option<String>,
 }
 
 /// Reads the body of `/generate` or `/plan`.
@@ -44,7 +46,8 @@ pub(in crate::server) fn parse(body: &[u8]) -> Result<Parsed, Refusal> {
     if let Some(name) = name(&fields, "model", "a model id such as \"stability/sd3.5-medium\", or \"auto\"")? {
         ask.model = if name == "auto" { ModelChoice::Auto } else { ModelChoice::Pinned(name) };
     }
-    Ok(Parsed { ask, warnings: fields.warnings(), names_format: fields.value("output_format").is_some() })
+    let names_format = fields.value("output_format").is_some();
+    Ok(Parsed { ask, warnings: fields.warnings(), names_format, webhook: webhook(&fields)? })
 }
 
 /// The fields that every route reads alike: all but `quality` and `model`.
@@ -79,11 +82,6 @@ pub(super) fn common(fields: &Fields<'_>) -> Result<Ask, Refusal> {
     if let Some(value) = fields.value("response_format") {
         ask.response_format = value.word(&[("b64_json", ResponseFormat::B64Json), ("url", ResponseFormat::Url)])?;
     }
-    if let Some(value) = fields.value("webhook") {
-        return Err(
-            value.refuse("`webhook` needs asynchronous work, and this request waits for its answer; leave it out")
-        );
-    }
     if let Some(value) = fields.value("metadata") {
         ask.metadata = value.pairs()?;
     }
@@ -116,6 +114,18 @@ pub(super) fn name(fields: &Fields<'_>, field: &'static str, what: &str) -> Resu
     let text = value.text(what)?;
     let fits = !text.trim().is_empty() && text.chars().count() <= MAX_NAME;
     if fits { Ok(Some(text.into_owned())) } else { Err(value.wants(what)) }
+}
+
+/// `webhook` as its address, which is looked at more closely when it is used.
+pub(super) fn webhook(fields: &Fields<'_>) -> Result<Option<String>, Refusal> {
+    const WANTED: &str = "an object such as {\"url\": \"https://example.com/hook\"}";
+    let Some(value) = fields.value("webhook") else {
+        return Ok(None);
+    };
+    let read: Option<serde_json::Value> = serde_json::from_str(value.json).ok();
+    let url = read.as_ref().and_then(|read| read.get("url")?.as_str());
+    let web = url.filter(|url| url.starts_with("https://") || url.starts_with("http://"));
+    web.map(|url| Some(url.to_owned())).ok_or_else(|| value.wants(WANTED))
 }
 
 fn prompt(fields: &Fields<'_>) -> Result<Prompt, Refusal> {
@@ -256,7 +266,8 @@ mod tests {
             ("{\"prompt\":\"x\",\"fit\":\"crop\"}", "/fit: "),
             ("{\"prompt\":\"x\",\"output_format\":\"gif\"}", "/output_format: "),
             ("{\"prompt\":\"x\",\"response_format\":\"b64\"}", "/response_format: "),
-            ("{\"prompt\":\"x\",\"webhook\":{\"url\":\"http://x\"}}", "/webhook: `webhook` needs asynchronous"),
+            ("{\"prompt\":\"x\",\"webhook\":\"http://x\"}", "/webhook: `webhook` must be an object such as"),
+            ("{\"prompt\":\"x\",\"webhook\":{\"url\":\"ftp://x\"}}", "/webhook: `webhook` must be an object such as"),
             ("{\"prompt\":\"x\",\"metadata\":{\"a\":1}}", "/metadata/a: "),
             ("{\"prompt\":\"x\",\"strict\":1}", "/strict: `strict` must be true or false; it is 1"),
             ("{\"prompt\":\"x\",\"negative_prompt\":1}", "/negative_prompt: "),

@@ -4,6 +4,7 @@
 //! know: bodies and routes. To add a header: a function, and its faults at `header:Name`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use uuid::Uuid;
@@ -70,6 +71,11 @@ fn unquoted(text: &str) -> Option<String> {
     Some(key)
 }
 
+/// How often the client has tried before: `OpenAI`'s SDKs count it, and send no idempotency key.
+pub(in crate::server) fn retry_count(headers: &HeaderMap) -> Option<u32> {
+    headers.get("x-stainless-retry-count")?.to_str().ok()?.trim().parse().ok()
+}
+
 /// Whether `Tollgate-Share: never` stands there.
 pub(in crate::server) fn share_never(headers: &HeaderMap) -> Result<bool, Refusal> {
     match headers.get("tollgate-share") {
@@ -79,14 +85,22 @@ pub(in crate::server) fn share_never(headers: &HeaderMap) -> Result<bool, Refusa
     }
 }
 
-/// A warning when `Prefer` asks for asynchronous work; other preferences may be ignored (RFC 7240).
-pub(in crate::server) fn prefer(headers: &HeaderMap) -> Option<String> {
+/// How long the caller wants to wait on this connection (RFC 7240): `respond-async` not at all, `wait=N` for so many
+/// seconds, and no preference to the end. Preferences that we do not know may be ignored.
+pub(in crate::server) fn prefer(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-    let asks = values.flat_map(|value| value.split(',')).any(|preference| {
-        let name = preference.split([';', '=']).next().unwrap_or_default();
-        name.trim().eq_ignore_ascii_case("respond-async")
-    });
-    asks.then(|| "`Prefer: respond-async` is not offered; the answer was waited for".to_owned())
+    let mut wait = None;
+    let mut asynchronous = false;
+    for preference in values.flat_map(|value| value.split([',', ';'])) {
+        let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
+        if name.trim().eq_ignore_ascii_case("respond-async") {
+            asynchronous = true;
+        } else if name.trim().eq_ignore_ascii_case("wait") {
+            wait = value.trim().trim_matches('"').parse().ok().map(Duration::from_secs).or(wait);
+        }
+    }
+    // Together they mean: wait so long, and go on without me.
+    wait.or(asynchronous.then_some(Duration::ZERO))
 }
 
 /// How the caller wants the picture.
@@ -250,8 +264,16 @@ mod tests {
 
     #[test]
     fn preferences_are_lenient() {
-        assert!(prefer(&headers(&[("prefer", "wait=10, Respond-Async")])).is_some());
-        assert!(prefer(&headers(&[("prefer", "wait=10; foo")])).is_none());
+        for (value, wait) in [
+            ("respond-async", Some(0)),
+            ("Respond-Async, wait=10", Some(10)),
+            ("wait=10; foo", Some(10)),
+            ("wait=\"7\"", Some(7)),
+            ("wait=soon", None),
+            ("return=minimal", None),
+        ] {
+            assert_eq!(prefer(&headers(&[("prefer", value)])), wait.map(Duration::from_secs), "{value}");
+        }
     }
 
     #[test]

@@ -60,7 +60,8 @@ pub(in crate::server) fn parse(body: &[u8], market: &Market<'_>) -> Result<Parse
     if let Some(name) = ask::name(&fields, "model", "a model id, or \"auto\"")? {
         ask.model = model(&name, market)?;
     }
-    Ok(Parsed { ask, warnings, names_format: fields.value("output_format").is_some() })
+    let webhook = ask::webhook(&fields)?;
+    Ok(Parsed { ask, warnings, names_format: fields.value("output_format").is_some(), webhook })
 }
 
 fn quality(fields: &Fields<'_>, market: &Market<'_>) -> Result<Option<Quality>, Refusal> {

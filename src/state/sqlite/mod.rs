@@ -1,9 +1,11 @@
 //! The ledger in one `SQLite` file: a node's own books.
 //!
 //! Why it exists: one node needs no other service to keep money safe. One thread writes and groups commits, readers
-//! have connections of their own, and the file is in write-ahead mode. What it refuses to know: budgets (the engine
-//! asks) and prices. To add a column: a migration in `schema/`, then `rows.rs` and `reads.rs`.
+//! have connections of their own, and the file is in write-ahead mode. What it refuses to know: prices, and which budgets
+//! there are. To add a column: a migration in `state/schema/`, then `rows.rs` and `state/books.rs`.
 
+mod budgets;
+mod checkpoint;
 mod queue;
 mod reads;
 mod rows;
@@ -16,11 +18,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use self::queue::{Command, Done};
 use self::reads::Readers;
 use self::schema::Lock;
 use self::writer::Writer;
+use super::command::{Command, Done, Verdict};
+use super::sql::{Row, Statement, Value};
 use super::{AmbiguousSum, Durability, Ledger, LedgerFault, Record, SpendBy, SpendRow};
+use crate::domain::budget::{Account, Earmark, Total};
 use crate::domain::ledger::{Attempt, Closing, Opening};
 use crate::transport::Boxed;
 
@@ -42,7 +46,7 @@ impl SqliteLedger {
         let opened = schema::writer(path, durability)?;
         Ok(Self {
             readers: Arc::new(Readers::open(path)?),
-            writer: Some(Writer::start(opened.connection)?),
+            writer: Some(Writer::start(opened.connection, path)?),
             recovered: opened.recovered,
             _lock: Some(opened.lock),
         })
@@ -52,6 +56,15 @@ impl SqliteLedger {
     /// [`LedgerFault::Unavailable`].
     pub fn read_only(path: impl AsRef<Path>) -> Result<Self, LedgerFault> {
         Ok(Self { readers: Arc::new(Readers::open(path.as_ref())?), writer: None, recovered: 0, _lock: None })
+    }
+
+    /// Opens a ledger for a few words beside the process that writes it: nothing is recovered, since what is under way is
+    /// that process's own.
+    pub fn beside(path: impl AsRef<Path>) -> Result<Self, LedgerFault> {
+        let path = path.as_ref();
+        let connection = schema::beside(path)?;
+        let readers = Arc::new(Readers::open(path)?);
+        Ok(Self { readers, writer: Some(Writer::start(connection, path)?), recovered: 0, _lock: None })
     }
 
     /// Attempts that opening found held by a process that had died: now ambiguous.
@@ -64,7 +77,7 @@ impl SqliteLedger {
     }
 
     /// Lines up the command that `make` builds around its answer, and waits for the commit.
-    async fn ask(&self, make: impl FnOnce(Done) -> Command) -> Result<(), LedgerFault> {
+    async fn ask(&self, make: impl FnOnce(Done) -> Command) -> Verdict {
         let (done, verdict) = oneshot::channel();
         let queue = self.writer()?.queue();
         match make(done) {
@@ -72,6 +85,11 @@ impl SqliteLedger {
             new => queue.offer(new)?,
         }
         verdict.await.unwrap_or_else(|_| Err(LedgerFault::Unavailable("its writer has died".into())))
+    }
+
+    /// [`Self::ask`] where there is nothing to tell but that it is done.
+    async fn tell(&self, make: impl FnOnce(Done) -> Command) -> Result<(), LedgerFault> {
+        self.ask(make).await.map(drop)
     }
 
     /// Reads on a thread that may block.
@@ -89,15 +107,15 @@ impl SqliteLedger {
 
 impl Ledger for SqliteLedger {
     fn open(&self, opening: Opening) -> Boxed<'_, Result<(), LedgerFault>> {
-        Box::pin(self.ask(|done| Command::Open(opening, done)))
+        Box::pin(self.tell(|done| Command::Open(opening, done)))
     }
 
-    fn hold(&self, id: Arc<str>, attempts: Vec<Attempt>) -> Boxed<'_, Result<(), LedgerFault>> {
-        Box::pin(self.ask(|done| Command::Hold(id, attempts, done)))
+    fn hold(&self, id: Arc<str>, attempts: Vec<Attempt>, earmarks: Vec<Earmark>) -> Boxed<'_, Result<(), LedgerFault>> {
+        Box::pin(self.tell(|done| Command::Hold(id, attempts, earmarks, done)))
     }
 
     fn close(&self, closing: Closing) -> Boxed<'_, Result<(), LedgerFault>> {
-        Box::pin(self.ask(|done| Command::Close(closing, Some(done))))
+        Box::pin(self.tell(|done| Command::Close(closing, Some(done))))
     }
 
     fn abandon(&self, closing: Closing) {
@@ -123,5 +141,21 @@ impl Ledger for SqliteLedger {
 
     fn doubt(&self) -> Boxed<'_, Result<Vec<AmbiguousSum>, LedgerFault>> {
         self.read(Readers::doubt)
+    }
+
+    fn totals(&self, accounts: Vec<Arc<Account>>) -> Boxed<'_, Result<Vec<Total>, LedgerFault>> {
+        self.read(move |readers| readers.totals(&accounts))
+    }
+
+    fn recount(&self) -> Boxed<'_, Result<(), LedgerFault>> {
+        Box::pin(self.tell(Command::Recount))
+    }
+
+    fn write(&self, statements: Vec<Statement>) -> Boxed<'_, Result<Vec<u64>, LedgerFault>> {
+        Box::pin(self.ask(|done| Command::Write(statements, done)))
+    }
+
+    fn rows(&self, sql: &'static str, parameters: Vec<Value>) -> Boxed<'_, Result<Vec<Row>, LedgerFault>> {
+        self.read(move |readers| readers.rows(sql, &parameters))
     }
 }

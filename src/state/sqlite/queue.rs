@@ -5,41 +5,13 @@
 //! SQL.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
-
-use crate::domain::ledger::{Attempt, Closing, Opening};
 use crate::state::LedgerFault;
+use crate::state::command::Command;
 
 /// Openings and holds that may wait at once.
 const MOST_WAITING: usize = 8_192;
-
-/// Whom to tell how it went.
-pub(super) type Done = oneshot::Sender<Result<(), LedgerFault>>;
-
-/// One write.
-#[derive(Debug)]
-pub(super) enum Command {
-    Open(Opening, Done),
-    Hold(Arc<str>, Vec<Attempt>, Done),
-    /// Nobody is told of an abandoned generation's end.
-    Close(Closing, Option<Done>),
-}
-
-impl Command {
-    /// Tells whoever asked.
-    pub(super) fn answer(self, verdict: Result<(), LedgerFault>) {
-        let done = match self {
-            Self::Open(_, done) | Self::Hold(_, _, done) => Some(done),
-            Self::Close(_, done) => done,
-        };
-        if let Some(done) = done {
-            // A caller that has left needs no answer.
-            let _ = done.send(verdict);
-        }
-    }
-}
 
 /// The queue, shared by every caller and the one writer.
 #[derive(Debug, Default)]

@@ -3,22 +3,19 @@
 //! Why it exists: every statement that changes the ledger stands here. What it refuses to know: transactions, threads,
 //! whether a change is wise.
 
-use std::time::Duration;
+use std::borrow::Cow;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, params, params_from_iter};
 
-use crate::domain::ledger::{Attempt, CLAIM_LIFE, Closing, MoneyState, Opening};
+use super::reads::bound;
+
+use crate::domain::ledger::{Attempt, Closing, MoneyState, Opening};
+use crate::state::books::{CLAIMED, LEFT_HELD, PASS_CLAIM, json, micros};
+use crate::state::sql::Statement;
 
 const OPEN: &str = "INSERT INTO generation (id, created_us, key, task, model, plan, rule, policy, prompt_sha256, prompt, \
      metadata, expected_cost, expected_accept, reserved, claim, fingerprint) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
-
-/// A claim passes on when it is too old, or when what it bought cost nothing and never will.
-const PASS_CLAIM: &str = "UPDATE generation SET claim = NULL WHERE claim = ?1 AND (created_us < ?2 OR \
-     (ended_us IS NOT NULL AND answer IS NULL AND NOT EXISTS \
-     (SELECT 1 FROM attempt WHERE attempt.generation = generation.id AND attempt.state <> 'released')))";
-
-const CLAIMED: &str = "SELECT 1 FROM generation WHERE claim = ?1";
 
 const IS_OPEN: &str = "SELECT 1 FROM generation WHERE id = ?1 AND ended_us IS NULL";
 
@@ -35,12 +32,10 @@ const HELD: &str = "INSERT INTO attempt (generation, seq, provider, model, held,
 const END_ATTEMPT: &str = "UPDATE attempt SET charged = ?3, state = ?4, billed = ?5, basis = ?6, outcome = ?7, \
      detail = ?8, latency_us = ?9 WHERE generation = ?1 AND seq = ?2";
 
-const LEFT_HELD: &str = "UPDATE attempt SET state = 'ambiguous' WHERE generation = ?1 AND state = 'held'";
-
 /// Writes a generation with its claim and first attempts; false when the claim is held.
 pub(super) fn open(connection: &Connection, opening: &Opening) -> rusqlite::Result<bool> {
     if let Some(claim) = &opening.claim {
-        let oldest = opening.created.as_microsecond().saturating_sub(micros(CLAIM_LIFE));
+        let oldest = claim.passes_until(opening.created);
         connection.prepare_cached(PASS_CLAIM)?.execute(params![claim.scope, oldest])?;
         if connection.prepare_cached(CLAIMED)?.exists([&claim.scope])? {
             return Ok(false);
@@ -57,7 +52,7 @@ pub(super) fn open(connection: &Connection, opening: &Opening) -> rusqlite::Resu
         &*opening.policy,
         opening.prompt_sha256,
         opening.prompt,
-        if opening.metadata.is_empty() { "{}".into() } else { json(&opening.metadata) },
+        if opening.metadata.is_empty() { Cow::Borrowed("{}") } else { json(&opening.metadata).into() },
         opening.expected_cost.micros(),
         opening.expected_accept,
         opening.reserved.micros(),
@@ -87,7 +82,7 @@ pub(super) fn close(connection: &Connection, closing: &Closing) -> rusqlite::Res
         &*closing.model,
         micros(closing.latency),
         i64::try_from(closing.images.len()).unwrap_or(i64::MAX),
-        if closing.images.is_empty() { "[]".into() } else { json(&closing.images) },
+        if closing.images.is_empty() { Cow::Borrowed("[]") } else { json(&closing.images).into() },
         closing.answer,
     ])?;
     if closed == 0 {
@@ -142,11 +137,11 @@ fn insert(connection: &Connection, id: &str, attempt: &Attempt, state: MoneyStat
     Ok(())
 }
 
-fn micros(span: Duration) -> i64 {
-    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// Maps of text and lists of text always serialise.
-fn json(value: &impl serde::Serialize) -> std::borrow::Cow<'static, str> {
-    serde_json::to_string(value).unwrap_or_default().into()
+/// Runs statements of other rooms; rows changed by each.
+pub(super) fn run(connection: &Connection, statements: &[Statement]) -> rusqlite::Result<Vec<u64>> {
+    let run = |statement: &Statement| {
+        let parameters = params_from_iter(bound(&statement.parameters));
+        connection.prepare_cached(statement.sql)?.execute(parameters).map(|changed| changed as u64)
+    };
+    statements.iter().map(run).collect()
 }

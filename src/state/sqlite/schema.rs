@@ -1,7 +1,7 @@
 //! Opening the file: settings, migrations, and what a crash left.
 //!
-//! Why it exists: every connection is set up in one place. What it refuses to know: commands and reports. To change the
-//! schema: a new file in `schema/` and a line in [`MIGRATIONS`]; a file once released is never edited.
+//! Why it exists: every connection is set up in one place. What it refuses to know: commands, reports, and what the
+//! tables are (`state/schema.rs`).
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -10,10 +10,8 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::writer::unavailable;
+use crate::state::schema::{self, MIGRATIONS};
 use crate::state::{Durability, LedgerFault};
-
-/// Each brings the file from one `user_version` to the next.
-const MIGRATIONS: [&str; 1] = [include_str!("schema/0001_ledger.sql")];
 
 /// Microseconds of a day.
 const DAY: i64 = 86_400_000_000;
@@ -57,6 +55,29 @@ pub(super) fn writer(path: &Path, durability: Durability) -> Result<Opened, Ledg
     migrate(&mut connection)?;
     let recovered = recover(&mut connection).map_err(|fault| unavailable(&fault))?;
     Ok(Opened { connection, recovered, lock })
+}
+
+/// Opens the file for a writer beside the one that has the lock: the store itself keeps their transactions apart.
+pub(super) fn beside(path: &Path) -> Result<Connection, LedgerFault> {
+    drop(reader(path)?);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
+        set_up(&connection, Durability::Power)?;
+        Ok(connection)
+    });
+    opened.map_err(|fault| unavailable(&fault))
+}
+
+/// Opens the file for copying its log into it.
+pub(super) fn checkpointer(path: &Path) -> Result<Connection, LedgerFault> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
+        connection.busy_timeout(PATIENCE)?;
+        connection.pragma_update(None, "mmap_size", 0)?;
+        connection.pragma_update(None, "synchronous", "normal")?;
+        Ok(connection)
+    });
+    opened.map_err(|fault| unavailable(&fault))
 }
 
 /// Opens the file for reading.
@@ -103,8 +124,8 @@ fn set_up(connection: &Connection, durability: Durability) -> rusqlite::Result<(
     )?;
     // Mapped pages turn a disk fault into a dead process.
     connection.pragma_update(None, "mmap_size", 0)?;
-    // The newest pages change with every commit: copied into the file less often, each is copied fewer times.
-    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
+    // `checkpoint` copies long before this.
+    connection.pragma_update(None, "wal_autocheckpoint", 100_000)?;
     connection.pragma_update(None, "cache_size", -8_192)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     // `rows` writes an attempt only with its generation, in one transaction; looking again would cost a search a row.
@@ -131,10 +152,7 @@ fn version(connection: &Connection) -> rusqlite::Result<usize> {
 }
 
 fn strange(version: usize) -> LedgerFault {
-    LedgerFault::Unavailable(format!(
-        "its schema is version {version} and this program knows version {}",
-        MIGRATIONS.len()
-    ))
+    LedgerFault::Unavailable(schema::strange(version))
 }
 
 /// Ends what a crash left running: the calls may have been sent and charged, so their money is in doubt. The end is not
@@ -154,6 +172,9 @@ fn recover(connection: &mut Connection) -> rusqlite::Result<u64> {
          WHERE created_us >= ?1 AND ended_us IS NULL",
         [since],
     )?;
+    // Totals and what was set aside are counted again when they are next asked for.
+    change.execute("DELETE FROM budget_hold", [])?;
+    change.execute("DELETE FROM budget_total", [])?;
     change.execute("UPDATE swept SET created_us = COALESCE((SELECT MAX(created_us) FROM generation), 0)", [])?;
     change.commit()?;
     Ok(recovered as u64)

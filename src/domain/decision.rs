@@ -1,0 +1,266 @@
+//! What a decision was made from, so that it can be made again.
+//!
+//! Why it exists: a policy is tried on last week's requests before it goes live, and "what would it have cost" is only
+//! worth something when the planner sees again exactly what it saw then. A [`Situation`] holds what was asked and how
+//! the world differed from the policy's own guesses; the ledger keeps it as JSON beside the money. What it refuses to
+//! know: the prompt's text. Its lengths are kept, because prices and rules read them; the task was settled from the text
+//! and is kept by name. To add an input of the planner: here, in both directions, or replays stop being exact.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::civil::Date;
+use serde_json::{Map, Value, json};
+
+use super::catalog::{Catalog, Latency};
+use super::image::{Format, Size};
+use super::money::Money;
+use super::plan::{Gate, ModelView, View};
+use super::quality::Posterior;
+use super::request::{Ask, DataPolicy, Fit, GenerationRequest, ModelChoice, Prompt, Quality};
+
+/// Everything that the planner read, but for the policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Situation {
+    /// What was asked; the prompt is a stand-in of the same length.
+    pub ask: Ask,
+    /// The day by which prices and retirements were judged.
+    pub day: Date,
+    /// The models that were not as the policy guesses, by id.
+    pub models: BTreeMap<String, ModelView>,
+}
+
+impl Situation {
+    /// As JSON for the ledger. `guess` is the world as the policy alone knows it.
+    pub fn note(
+        request: &GenerationRequest,
+        catalog: &Catalog,
+        view: &View,
+        guess: &View,
+        day: Date,
+    ) -> Map<String, Value> {
+        let differs = catalog.models.iter().zip(view.models.iter().zip(&guess.models));
+        let models: Map<String, Value> = differs
+            .filter(|(_, (seen, guessed))| seen != guessed)
+            .map(|(model, (seen, _))| (model.id.to_string(), model_value(seen)))
+            .collect();
+        let task = catalog.task(request.task).map(|task| &*task.name);
+        let mut note = Map::new();
+        note.insert("ask".into(), ask_value(&request.ask, task.unwrap_or_default()));
+        note.insert("day".into(), day.to_string().into());
+        if !models.is_empty() {
+            note.insert("models".into(), models.into());
+        }
+        note
+    }
+
+    /// Out of the ledger's JSON; `None` when it is not a note.
+    pub fn read(note: &Value) -> Option<Self> {
+        let models = match note.get("models") {
+            None => BTreeMap::new(),
+            Some(models) => {
+                let read = |(id, value): (&String, &Value)| Some((id.clone(), model_read(value)?));
+                models.as_object()?.iter().map(read).collect::<Option<_>>()?
+            }
+        };
+        Some(Self { ask: ask_read(note.get("ask")?)?, day: note.get("day")?.as_str()?.parse().ok()?, models })
+    }
+
+    /// The world of then over this catalog: models that it knew are as they were, others as `guess` has them.
+    pub fn view(&self, catalog: &Catalog, mut guess: View) -> View {
+        for (model, view) in catalog.models.iter().zip(&mut guess.models) {
+            if let Some(seen) = self.models.get(&*model.id) {
+                *view = *seen;
+            }
+        }
+        guess
+    }
+}
+
+/// `[gate, for ns, p50 ns, p95 ns, alpha, beta, verdicts, lift]`.
+fn model_value(view: &ModelView) -> Value {
+    let (gate, wait) = match view.gate {
+        Gate::Open => ("open", Duration::ZERO),
+        Gate::Broken(wait) => ("broken", wait),
+        Gate::Spent(wait) => ("spent", wait),
+    };
+    let accept = view.accept;
+    json!([
+        gate,
+        nanos(wait),
+        nanos(view.latency.p50),
+        nanos(view.latency.p95),
+        accept.alpha,
+        accept.beta,
+        accept.verdicts,
+        accept.lift,
+    ])
+}
+
+fn model_read(value: &Value) -> Option<ModelView> {
+    let at = |at: usize| value.get(at);
+    let span = |index: usize| at(index)?.as_u64().map(Duration::from_nanos);
+    let number = |index: usize| at(index)?.as_f64();
+    let wait = span(1)?;
+    let gate = match at(0)?.as_str()? {
+        "broken" => Gate::Broken(wait),
+        "spent" => Gate::Spent(wait),
+        _ => Gate::Open,
+    };
+    let accept = Posterior { alpha: number(4)?, beta: number(5)?, verdicts: number(6)?, lift: number(7)? };
+    Some(ModelView { gate, latency: Latency { p50: span(2)?, p95: span(3)? }, accept })
+}
+
+/// The fields that the planner, the rules or a price reads, and that are not at the contract's default.
+fn ask_value(ask: &Ask, task: &str) -> Value {
+    let mut fields = Map::new();
+    let mut put = |name: &str, value: Value| {
+        fields.insert(name.to_owned(), value);
+    };
+    put("task", task.into());
+    put("prompt", length(ask.prompt.as_str()));
+    put("size", json!([ask.size.width, ask.size.height]));
+    if ask.n != 1 {
+        put("n", ask.n.into());
+    }
+    if let Some(seed) = ask.seed {
+        put("seed", seed.into());
+    }
+    if let Some(negative) = &ask.negative_prompt {
+        put("negative", length(negative));
+    }
+    match &ask.quality {
+        None => {}
+        Some(Quality::AtLeast(floor)) => put("quality", (*floor).into()),
+        Some(Quality::Tier(tier)) => put("quality", tier.as_str().into()),
+    }
+    if let Some(most) = ask.max_cost {
+        put("max_cost", most.micros().into());
+    }
+    if let Some(deadline) = ask.deadline {
+        put("deadline", nanos(deadline));
+    }
+    if let ModelChoice::Pinned(model) = &ask.model {
+        put("model", model.as_str().into());
+    }
+    if ask.data_policy == DataPolicy::OnPrem {
+        put("on_prem", true.into());
+    }
+    if ask.fit == Fit::Nearest {
+        put("nearest", true.into());
+    }
+    if ask.output_format != Format::Png {
+        put("format", ask.output_format.name().into());
+    }
+    if ask.strict {
+        put("strict", true.into());
+    }
+    if !ask.metadata.is_empty() {
+        put("metadata", json!(ask.metadata));
+    }
+    fields.into()
+}
+
+fn ask_read(value: &Value) -> Option<Ask> {
+    let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    let whole = |name: &str| value.get(name).and_then(Value::as_u64);
+    let is = |name: &str| value.get(name).and_then(Value::as_bool).unwrap_or_default();
+    let side = |at: usize| u32::try_from(value.get("size")?.get(at)?.as_u64()?).ok();
+    let mut ask = Ask::of(Prompt::new(stand_in(value.get("prompt")?)?)?);
+    ask.task = text("task");
+    ask.size = Size::new(side(0)?, side(1)?);
+    ask.n = whole("n").map_or(Some(1), |n| u8::try_from(n).ok())?;
+    ask.seed = whole("seed").and_then(|seed| u32::try_from(seed).ok());
+    ask.negative_prompt = value.get("negative").and_then(stand_in).map(Arc::from);
+    ask.quality = match value.get("quality") {
+        Some(Value::String(tier)) => Some(Quality::Tier(tier.clone())),
+        other => other.and_then(Value::as_f64).map(Quality::AtLeast),
+    };
+    ask.max_cost = value.get("max_cost").and_then(Value::as_i64).map(Money::from_micros);
+    ask.deadline = whole("deadline").map(Duration::from_nanos);
+    ask.model = text("model").map_or(ModelChoice::Auto, ModelChoice::Pinned);
+    ask.data_policy = if is("on_prem") { DataPolicy::OnPrem } else { DataPolicy::Any };
+    ask.fit = if is("nearest") { Fit::Nearest } else { Fit::Exact };
+    ask.output_format = text("format").map_or(Some(Format::Png), |name| Format::from_name(&name))?;
+    ask.strict = is("strict");
+    if let Some(pairs) = value.get("metadata").and_then(Value::as_object) {
+        let pair = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+        ask.metadata = pairs.iter().filter_map(pair).collect();
+    }
+    Some(ask)
+}
+
+/// `[bytes, characters]`.
+fn length(text: &str) -> Value {
+    json!([text.len(), text.chars().count()])
+}
+
+/// A text of those lengths.
+fn stand_in(length: &Value) -> Option<String> {
+    let of = |at: usize| usize::try_from(length.get(at)?.as_u64()?).ok();
+    let (bytes, characters) = (of(0)?, of(1)?);
+    let mut beyond = bytes.checked_sub(characters)?;
+    let mut text = String::with_capacity(bytes);
+    for _ in 0..characters {
+        let one = match beyond {
+            0 => 'x',
+            1 => 'é',
+            2 => '…',
+            _ => '🖼',
+        };
+        beyond -= one.len_utf8() - 1;
+        text.push(one);
+    }
+    (beyond == 0).then_some(text)
+}
+
+fn nanos(span: Duration) -> Value {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stand_ins_have_the_lengths_of_their_texts() {
+        for text in ["a", "plain words", "naïve", "…", "🖼🖼x", "日本の春, in ink — \u{1F338}"] {
+            let other = stand_in(&length(text)).unwrap();
+            assert_eq!((other.len(), other.chars().count()), (text.len(), text.chars().count()), "{text}");
+        }
+        assert_eq!(stand_in(&json!([1, 2])), None, "fewer bytes than characters");
+    }
+
+    #[test]
+    fn every_field_of_an_ask_comes_back() {
+        let mut ask = Ask::of(Prompt::new("a fox").unwrap());
+        ask.prompt = Prompt::new("xxxxx").unwrap();
+        ask.size = Size::new(640, 480);
+        (ask.n, ask.seed) = (3, Some(0));
+        ask.negative_prompt = Some("xxxx".into());
+        ask.task = Some("photo".to_owned());
+        ask.quality = Some(Quality::AtLeast(0.1 + 0.2));
+        (ask.max_cost, ask.deadline) = (Some(Money::from_micros(70_001)), Some(Duration::from_millis(2_501)));
+        ask.model = ModelChoice::Pinned("a/b".to_owned());
+        (ask.data_policy, ask.fit, ask.output_format) = (DataPolicy::OnPrem, Fit::Nearest, Format::Webp);
+        ask.strict = true;
+        ask.metadata.insert("project".to_owned(), "x".to_owned());
+        let text = ask_value(&ask, "photo").to_string();
+        assert_eq!(ask_read(&serde_json::from_str(&text).unwrap()), Some(ask.clone()));
+        ask.quality = Some(Quality::Tier("hero".to_owned()));
+        let text = ask_value(&ask, "photo").to_string();
+        assert_eq!(ask_read(&serde_json::from_str(&text).unwrap()), Some(ask));
+    }
+
+    #[test]
+    fn a_model_comes_back_to_the_last_bit() {
+        let accept = Posterior { alpha: 9.1 + 0.2, beta: 1.0 / 3.0, verdicts: 7.25, lift: 0.1 };
+        let latency = Latency { p50: Duration::from_micros(1_234_567), p95: Duration::from_micros(2_345_678) };
+        for gate in [Gate::Open, Gate::Broken(Duration::from_secs(9)), Gate::Spent(Duration::from_micros(1))] {
+            let view = ModelView { gate, latency, accept };
+            let text = model_value(&view).to_string();
+            assert_eq!(model_read(&serde_json::from_str(&text).unwrap()), Some(view));
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The rooms that cost nothing: who asks, what for, and whether it is bought or being bought already.
+//!
+//! Why it exists: whoever repeats an ask, from wherever, is led to the one purchase of it: a flight in this process, one
+//! on another replica, or an answer in the ledger. All of it comes before money and limits. What it refuses to know: how
+//! a flight is flown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::admit::normalise;
+use super::conclude::{blank_receipt, fill, joined};
+use super::kept;
+use super::replay::{Identity, Scope, told};
+use super::served::{How, Inbound};
+use super::tasks::{Purchase, Tasks};
+use super::{Engine, Landed, Order};
+use crate::domain::refusal::{Doubt, Refusal};
+use crate::policy::Snapshot;
+use crate::state::flights::board::{self, Ask, Lease, Met};
+use crate::state::flights::{Joined, Landing, Lead, Seat};
+use crate::telemetry::Receipt;
+
+/// How long a refusal that would be the same again is given without asking again.
+const NEGATIVE: Duration = Duration::from_secs(15);
+/// A leader's last step after its deadline: to write what came.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// How a request may be answered.
+pub(super) enum Way {
+    /// It is answered.
+    Landed(Box<Landed>),
+    /// A flight of this process will answer it.
+    Follow(Landing<Landed>),
+    /// It is bought.
+    Lead(Purchase<Landed>),
+}
+
+/// Leave to send, asked once before the first call of a purchase.
+#[derive(Clone)]
+pub(crate) struct Departure {
+    lead: Arc<Lead<Landed>>,
+    lease: Option<Arc<Lease>>,
+    bound: Instant,
+}
+
+impl Departure {
+    /// From here on the purchase goes to its end. Refused when every caller has left, or another replica leads.
+    pub(crate) async fn depart(&self) -> Result<(), Refusal> {
+        self.lead.depart().map_err(|_| late(Doubt::NotStarted))?;
+        let bound = (self.bound + SLACK).saturating_duration_since(Instant::now());
+        match &self.lease {
+            Some(lease) if !lease.depart(bound).await => Err(late(Doubt::NotStarted)),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.is_lost())
+    }
+}
+
+const fn late(outcome: Doubt) -> Refusal {
+    Refusal::DeadlineExceeded { outcome, attempts: Vec::new() }
+}
+
+/// Gives a lead back when its flight is called off.
+struct GivenBack {
+    lease: Arc<Lease>,
+    tasks: Tasks,
+}
+
+impl Drop for GivenBack {
+    fn drop(&mut self) {
+        if !self.lease.is_over() && tokio::runtime::Handle::try_current().is_ok() {
+            let lease = Arc::clone(&self.lease);
+            self.tasks.spawn(async move { lease.release().await });
+        }
+    }
+}
+
+impl Engine {
+    /// Leads a request to its purchase.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        snapshot: &Arc<Snapshot>,
+        tenant: Arc<str>,
+        inbound: Inbound,
+        receipt: &mut Receipt,
+    ) -> Result<Way, Refusal> {
+        receipt.key = tenant.clone();
+        let request = normalise(snapshot, &tenant, &inbound)?;
+        receipt.task = snapshot.catalog.task(request.task).map(|task| task.name.clone()).unwrap_or_default();
+        receipt.rule.clone_from(&request.terms.rule);
+        let identity = Identity::of(snapshot, &tenant, &inbound, &request);
+        let (lead, seat) = match identity.flight {
+            None => self.flights.alone(identity.print),
+            Some(flight) if !identity.joins => self.flights.begin(flight, identity.print),
+            Some(flight) => match self.flights.join(flight, identity.print) {
+                Joined::Lead(lead, seat) => (lead, seat),
+                Joined::Follow(landing) => {
+                    self.telemetry.idempotency("joined");
+                    return Ok(Way::Follow(landing));
+                }
+                Joined::Landed(landed) => return Ok(Way::Landed(Box::new(landed.map(joined)))),
+                Joined::Other => {
+                    self.telemetry.idempotency("mismatch");
+                    return Err(Refusal::IdempotencyKeyReused);
+                }
+            },
+        };
+        let bound = inbound.arrived + request.terms.deadline.value;
+        let lead = Arc::new(lead);
+        let departure = Departure { lead: Arc::clone(&lead), lease: None, bound };
+        let order = Order { snapshot: Arc::clone(snapshot), tenant, request, inbound, claim: None, departure };
+        Ok(Way::Lead(self.launch(lead, seat, order, identity)))
+    }
+
+    /// Begins the purchase: a caller that hangs up strands nobody, since it then goes on by itself.
+    fn launch(
+        self: &Arc<Self>,
+        lead: Arc<Lead<Landed>>,
+        seat: Seat<Landed>,
+        order: Order,
+        identity: Identity,
+    ) -> Purchase<Landed> {
+        let engine = Arc::clone(self);
+        let flown = Arc::clone(&lead);
+        let work = async move {
+            let landed = engine.answer(order, &identity).await;
+            let remember = landed.as_ref().err().filter(|refusal| kept::lasts(refusal)).map(|_| NEGATIVE);
+            flown.land(landed.clone(), remember);
+            landed
+        };
+        self.tasks.begin(work, lead, seat)
+    }
+
+    /// What the ledger has, else what is bought.
+    async fn answer(self: &Arc<Self>, mut order: Order, identity: &Identity) -> Landed {
+        let Some(scope) = &identity.scope else { return self.fly(order, identity).await };
+        match self.recall(scope, order.snapshot.defaults.buy_again, order.deadline()).await {
+            Ok(free) => {
+                self.telemetry.idempotency("new");
+                order.claim = Some(free);
+                self.fly(order, identity).await
+            }
+            Err(landed) => {
+                let reused = matches!(landed, Err(Refusal::IdempotencyKeyReused));
+                self.telemetry.idempotency(if reused { "mismatch" } else { "replayed" });
+                self.retell(&order, landed)
+            }
+        }
+    }
+
+    /// Flies, unless another replica does or has.
+    async fn fly(self: &Arc<Self>, order: Order, identity: &Identity) -> Landed {
+        match (&self.board, identity.flight.filter(|_| identity.joins)) {
+            (Some(board), Some(flight)) => {
+                let ask = Ask {
+                    key: format!("{}{}", flight.hex(), identity.print.hex()),
+                    owner: self.name.clone(),
+                    replay: identity.scope.is_some_and(|scope| !scope.is_fresh()),
+                    take_over: order.snapshot.defaults.buy_again,
+                };
+                self.fly_among(board, ask, order, identity).await
+            }
+            _ => {
+                self.telemetry.flight("leader");
+                self.buy(order, identity.scope.as_ref()).await
+            }
+        }
+    }
+
+    async fn fly_among(
+        self: &Arc<Self>,
+        board: &Arc<dyn board::Board>,
+        ask: Ask,
+        mut order: Order,
+        identity: &Identity,
+    ) -> Landed {
+        loop {
+            match board::meet(board, &ask, order.deadline()).await {
+                Met::Alone => {
+                    self.telemetry.flight("solo");
+                    return self.buy(order, identity.scope.as_ref()).await;
+                }
+                Met::Doubt => return self.retell(&order, Err(late(Doubt::Ambiguous))),
+                Met::Late => return self.retell(&order, Err(late(Doubt::NotStarted))),
+                Met::Landed(text) => {
+                    self.telemetry.flight("remote_follower");
+                    if let Some(landed) = self.restore(&text, Some(How::Joined), None).await {
+                        return self.retell(&order, landed);
+                    }
+                    // A result that only its own caller can read: this ask goes its own way.
+                    return self.buy(order, identity.scope.as_ref()).await;
+                }
+                Met::Lead(lease) => {
+                    self.telemetry.flight("leader");
+                    if lease.took_over {
+                        self.telemetry.flight_takeover();
+                    }
+                    let lease = Arc::new(lease);
+                    self.tasks.spawn(lease.heart());
+                    order.departure.lease = Some(Arc::clone(&lease));
+                    let _given_back = GivenBack { lease: Arc::clone(&lease), tasks: self.tasks.clone() };
+                    let again = order.clone();
+                    let landed = self.buy(order, identity.scope.as_ref()).await;
+                    if again.departure.is_lost()
+                        && matches!(&landed, Err(refusal) if *refusal == late(Doubt::NotStarted))
+                    {
+                        order = again;
+                        continue;
+                    }
+                    self.tell(&lease, &landed).await;
+                    return landed;
+                }
+            }
+        }
+    }
+
+    /// Leaves the result for the other replicas.
+    async fn tell(&self, lease: &Lease, landed: &Landed) {
+        match kept::keep(landed) {
+            Some(text) if !lease.finish(&text).await => {
+                self.telemetry.flight_duplicate();
+                let id = landed.as_ref().map_or("", |served| &served.id);
+                tracing::warn!(id, "bought twice: the lease was lost while this purchase was under way");
+            }
+            Some(_) => {}
+            None => lease.release().await,
+        }
+    }
+
+    /// Buys; when another process took the claim in the meantime, its purchase is waited for.
+    async fn buy(self: &Arc<Self>, order: Order, scope: Option<&Scope>) -> Landed {
+        let Some(scope) = scope else { return self.generate(order).await };
+        loop {
+            let landed = self.generate(order.clone()).await;
+            if !matches!(landed, Err(Refusal::IdempotencyKeyReused)) {
+                return landed;
+            }
+            match self.recall(scope, order.snapshot.defaults.buy_again, order.deadline()).await {
+                Err(theirs) => return told(theirs, &order.inbound),
+                // Theirs came to nothing, so the claim is free again.
+                Ok(_) if Instant::now() < order.deadline() => {}
+                Ok(_) => return landed,
+            }
+        }
+    }
+
+    /// Gives an answer that was bought for another.
+    fn retell(&self, order: &Order, landed: Landed) -> Landed {
+        let receipt = fill(blank_receipt(&order.inbound, &order.snapshot), order);
+        self.reported(told(landed, &order.inbound), receipt, order.inbound.arrived)
+    }
+}
