@@ -17,7 +17,8 @@ use crate::domain::image::Size;
 use crate::domain::ledger::Basis;
 use crate::domain::money::Money;
 use crate::domain::quote::{Quote, quote, seconds};
-use crate::provider::{Adapter, Call, Op, Pending, Progress, RawImage, Step, Usage, adapter};
+use crate::provider::{Adapter, Call, Op, Pending, Progress, RawImage, Reply, Step, Usage, adapter};
+use crate::state::Draw;
 use crate::transport::Endpoint;
 
 /// What one call is to make.
@@ -249,6 +250,9 @@ impl Conversation<'_> {
         loop {
             tries += 1;
             let sent = self.run.engine.transport.send(self.endpoint, call, self.deadline).await;
+            if let Ok(reply) = &sent {
+                self.listen(reply);
+            }
             let reply = sent.and_then(|reply| self.dialect.decode(&self.step, self.model, call, &reply));
             let fault = match reply {
                 Ok(progress) => return Ok(progress),
@@ -263,6 +267,15 @@ impl Conversation<'_> {
                 return Err(if passes || fault.class == Class::TimeOut { self.doubt(fault) } else { fault });
             }
             sleep(pause).await;
+        }
+    }
+
+    /// What the provider says of its limit corrects what we count.
+    fn listen(&self, reply: &Reply) {
+        let provider = self.run.snapshot.catalog.provider(self.model.provider);
+        if let (Some(said), Some(provider)) = (self.dialect.allowance(reply), provider) {
+            let draw = Draw { owner: &provider.name, limits: &provider.limits };
+            self.run.engine.limits.correct(&draw, said, Run::now());
         }
     }
 

@@ -15,6 +15,7 @@ mod answers;
 mod bodies;
 mod harness;
 mod jobs;
+mod limits;
 mod openai;
 mod raw;
 mod sockets;

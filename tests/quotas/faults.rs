@@ -6,14 +6,16 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
-use tollgate::domain::quota::Degrade;
-use tollgate::state::Limits as _;
-use tollgate::state::limits::Counting;
+use tollgate::domain::quota::{Allowance, Cost, Degrade, Limit, LimitUnit};
+use tollgate::state::limits::{Clock, Counting, RedisLimits};
 use tollgate::state::redis::{Redis, State, Trouble};
+use tollgate::state::{Draw, Limits as _};
+use tollgate::telemetry::clock;
 
 use crate::proxy::{Proxy, Toxic};
-use crate::replicas::{BURST, RATE, REPLICAS, Replicas};
+use crate::replicas::{BURST, LONG, RATE, REPLICAS, Replicas, limit};
 use crate::server::RedisServer;
 
 /// Before the fault, during it, and after it.
@@ -217,4 +219,49 @@ async fn a_limit_degrades_as_it_says() {
         let account = replicas.account(began).await;
         assert!(account.worst < Duration::from_millis(100), "{:?}", account.worst);
     }
+}
+
+/// What a provider told one replica, the others know: its lock, and what is left of its limit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_s_word_reaches_every_replica() {
+    let server = RedisServer::start();
+    let (one, two) = (lone(&server, Clock::Server).await, lone(&server, Clock::Server).await);
+    let limits = [limit(Degrade::Local)];
+    let draw = Draw { owner: "stability", limits: &limits };
+    assert_eq!(two.wait(std::slice::from_ref(&draw), Cost::images(1), clock::now()), Duration::ZERO);
+    one.correct(&draw, Allowance { left: 3, reset: Duration::from_secs(9) }, clock::now());
+    // More comes back every five milliseconds, so that it is seen soon or not at all: the lock is what lasts.
+    one.penalise("stability", Duration::from_secs(60), clock::now());
+    let began = Instant::now();
+    while two.shut("stability", clock::now()) < Duration::from_secs(50) {
+        assert!(began.elapsed() < LONG);
+        sleep(Duration::from_millis(5)).await;
+    }
+    println!("a lock of 60 s reached the other replica after {:?}", began.elapsed());
+    let denied = two.draw(&[draw], Cost::images(1), Duration::ZERO, clock::now()).await.unwrap_err();
+    assert!(denied.0 > Duration::from_secs(50), "{denied:?}");
+}
+
+/// A replica that dies keeps its places in flight until their lease ends, and no longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_replica_s_places_lapse() {
+    let server = RedisServer::start();
+    let (dies, lives) = (lone(&server, Clock::Caller).await, lone(&server, Clock::Caller).await);
+    let limits = [Limit { unit: LimitUnit::InFlight, units: 1, ..limit(Degrade::Local) }];
+    let draws = [Draw { owner: "ideogram", limits: &limits }];
+    let at = |second| Timestamp::from_second(1_795_000_000 + second).unwrap();
+    let take = async |from: &RedisLimits, second| from.draw(&draws, Cost::images(1), Duration::ZERO, at(second)).await;
+    std::mem::forget(take(&dies, 0).await.unwrap());
+    drop(dies);
+    assert!(take(&lives, 20).await.is_err());
+    let permit = take(&lives, 31).await.unwrap();
+    assert!(take(&lives, 32).await.is_err());
+    drop(permit);
+    assert!(take(&lives, 33).await.is_ok());
+}
+
+async fn lone(server: &RedisServer, clock: Clock) -> RedisLimits {
+    let redis = Redis::open(&server.url()).unwrap();
+    assert_eq!(redis.settled().await, State::Up);
+    RedisLimits::new(redis, clock)
 }
