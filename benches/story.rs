@@ -172,7 +172,21 @@ impl Drop for Demo {
 impl Demo {
     fn start(speed: &str) -> Self {
         let free = "127.0.0.1:0";
-        let flags = ["demo", "--listen", free, "--admin", free, "--sandbox", free, "--seed", "7", "--speed", speed];
+        let flags = [
+            "demo",
+            "--listen",
+            free,
+            "--admin",
+            free,
+            "--proxy",
+            free,
+            "--sandbox",
+            free,
+            "--seed",
+            "7",
+            "--speed",
+            speed,
+        ];
         let mut command =
             Command::new(std::env::var("TOLLGATE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_tollgate").to_owned()));
         command.args(flags).stdout(Stdio::piped()).stderr(Stdio::null());

@@ -22,7 +22,7 @@
 //! | [`state`] | what outlives a request: ledger, limits, flights, pictures | [`state::Ledger`] |
 //! | [`policy`] | TOML into one immutable snapshot, or diagnostics with places | [`policy::Snapshot`] |
 //! | [`engine`] | the rooms of a request, the whole path on one page | [`engine::Engine::serve`] |
-//! | [`server`] | the doors: routes, wire shapes, problem bodies | [`server::Server`] |
+//! | [`server`] | the doors: routes, wire shapes, problem bodies; `passthrough` is vendors' own APIs | [`server::Server`], [`server::Native`] |
 //! | [`cli`] | one file a command, and the wiring of the house | [`cli::house`] |
 //! | [`sandbox`] | simulators of the providers, with a bill of their own | [`sandbox::Sandbox`] |
 //!
@@ -38,6 +38,9 @@
 //!    becomes metrics, log line and ledger row.
 //! 7. `server` writes the answer, or turns a [`domain::refusal::Refusal`] into a status and a body in `problem.rs`.
 //!
+//! A call of a vendor's own API takes the short way: `server/passthrough` finds its price by [`domain::native`], asks
+//! [`engine::transit`] for leave and money, and lets Pingora carry the bytes.
+//!
 //! # Where to add
 //!
 //! - **A provider**: a file in `provider/` with its [`provider::Adapter`], its line in [`provider::adapter`], a variant
@@ -49,6 +52,7 @@
 //!   What a provider did wrong is a [`domain::fault::Fault`], and what follows from it stands in [`domain::retry`].
 //! - **A kind of plan**: a branch in `domain/plan/enumerate.rs`, how it runs in `engine/execute.rs`; a reason against
 //!   plans is a [`domain::plan::Reason`] and its test in `domain/plan/filter.rs`.
+//! - **A vendor's own call**: a `[[provider.NAME.route]]` of the policy, and no code.
 //! - **A route**: `server/routes.rs`. **A command**: `cli/args.rs`.
 
 pub mod cli;

@@ -72,7 +72,7 @@ const IMPURE: [(&[&str], &str); 14] = [
 ];
 
 /// Crates that belong to some rooms alone: the crate, those rooms, and what others do instead.
-const KEPT: [(&str, &[&str], &str); 14] = [
+const KEPT: [(&str, &[&str], &str); 16] = [
     ("prometheus", &["telemetry"], "tell `Telemetry` what happened; it knows the metrics"),
     (
         "reqwest",
@@ -89,6 +89,8 @@ const KEPT: [(&str, &[&str], &str); 14] = [
     ("http", &["provider", "transport", "server", "sandbox", "cli"], "speak the domain's words; `server` knows HTTP"),
     ("http_body", &["transport", "server", "sandbox"], "speak the domain's words; `server` knows HTTP"),
     ("http_body_util", &["transport", "server", "sandbox"], "speak the domain's words; `server` knows HTTP"),
+    ("pingora", &["server"], "streams that nobody understands pass through `server/passthrough`"),
+    ("rustix", &["cli"], "descriptors pass between processes in `cli/handover`"),
     ("clap", &["cli"], "what may be typed stands in `cli/args`"),
     ("toml", &["policy", "cli"], "a file's text becomes values in `policy`, or in `cli/settings`"),
 ];

@@ -14,6 +14,8 @@ mod batch;
 mod gateway;
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/native.rs"]
+mod native;
 #[path = "cli/support.rs"]
 mod support;
 #[path = "cli/tools.rs"]

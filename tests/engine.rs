@@ -263,7 +263,7 @@ async fn a_key_belongs_to_its_route_and_lasts_while_another_body_flies() {
     let house = House::open().await;
     let keyed = |prompt: &str, route| Inbound {
         idempotency_key: Some("k".into()),
-        repeat: Repeat { route, count: None },
+        repeat: Repeat { route, count: None, durable: false },
         ..inbound(ask(prompt))
     };
     let both = [house.engine.serve(keyed(SWORD, "generate")), house.engine.serve(keyed("else", "generate"))];
@@ -277,7 +277,8 @@ async fn a_key_belongs_to_its_route_and_lasts_while_another_body_flies() {
 #[tokio::test]
 async fn a_marked_repeat_without_a_key_is_replayed_and_a_new_ask_is_bought() {
     let house = House::open().await;
-    let counted = |count| Inbound { repeat: Repeat { route: "v1", count: Some(count) }, ..inbound(ask(SWORD)) };
+    let counted =
+        |count| Inbound { repeat: Repeat { route: "v1", count: Some(count), durable: false }, ..inbound(ask(SWORD)) };
     let mut how = Vec::new();
     for count in [0, 1, 2, 0, 1] {
         how.push(house.engine.serve(counted(count)).await.unwrap().how);

@@ -195,7 +195,7 @@ fn planned(snapshot: &Snapshot, ask: Ask) -> (GenerationRequest, Planned) {
         let prior = model.priors.get(task).copied().unwrap_or(Prior { mean: 0.5, weight: 1.0 });
         ModelView { gate: Gate::Open, latency: model.latency, accept: Posterior::new(prior, 0.0, 0.0) }
     };
-    let view = View { models: snapshot.catalog.models.iter().map(seen).collect() };
+    let view = View { models: snapshot.catalog.models.iter().map(seen).collect(), ..View::default() };
     let plan = plan(&request, &snapshot.catalog, &view, TODAY);
     (request, plan)
 }

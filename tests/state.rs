@@ -9,6 +9,8 @@
     reason = "the functions that tests are made of are tests too"
 )]
 
+#[path = "state/budgets.rs"]
+mod budgets;
 #[path = "state/crash.rs"]
 mod crash;
 #[path = "state/images.rs"]
@@ -17,8 +19,12 @@ mod images;
 mod ledger;
 #[path = "state/limits.rs"]
 mod limits;
+#[path = "support/postgres.rs"]
+mod postgres;
 #[path = "state/redis.rs"]
 mod redis_connection;
+#[path = "state/replicas.rs"]
+mod replicas;
 #[path = "state/samples.rs"]
 mod samples;
 #[path = "support/redis.rs"]

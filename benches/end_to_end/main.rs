@@ -1,7 +1,7 @@
 //! What the gateway adds, beside nginx, in one run: `cargo bench --bench end_to_end`.
 //!
-//! Every process is separate and on loopback: the sandbox as the provider, nginx as a reverse proxy to it, the gateway
-//! with planning, limits, ledger, image store and metrics on, and this load generator. CPU is read from the kernel's
+//! Every process is separate and on loopback: the sandbox as the provider, nginx as a reverse proxy to it, the gateway's
+//! native pass-through, priced and booked, the gateway with planning, limits, ledger, image store and metrics on, and this load generator. CPU is read from the kernel's
 //! account of each process; latency is taken from the moment at which a request was due. Set `TOLLGATE_BIN` to measure
 //! another binary than the one built here.
 //!
@@ -55,6 +55,13 @@ async fn run(span: Duration) {
         let small = size.starts_with('2');
         let nginx = cpu(&stage.nginx, &direct, span).await;
         row(&format!("nginx, {size}"), nginx, nginx.micros, "");
+        let native = cpu_at(&stage.process, stage.process.native, &stage.native(&direct), span).await;
+        row(
+            &format!("tollgate, native pass-through, {size}"),
+            native,
+            nginx.micros,
+            if small { "<= 2.5" } else { "<= 1" },
+        );
         let gateway = cpu(&stage.process, &generate, span).await;
         row(&format!("tollgate /generate, {size}"), gateway, nginx.micros, if small { "<= 6" } else { "<= 3" });
         if small {
@@ -81,9 +88,15 @@ fn row(name: &str, cost: Cost, nginx: f64, target: &str) {
 }
 
 async fn cpu(peer: &Peer, shot: &Shot, span: Duration) -> Cost {
-    Load::closed(peer.address, shot, CALLERS, span / 4).await;
+    cpu_at(peer, Some(peer.address), shot, span).await
+}
+
+/// At one of the peer's addresses.
+async fn cpu_at(peer: &Peer, address: Option<std::net::SocketAddr>, shot: &Shot, span: Duration) -> Cost {
+    let address = address.expect("an address");
+    Load::closed(address, shot, CALLERS, span / 4).await;
     let before = peer.cpu();
-    let done = Load::closed(peer.address, shot, CALLERS, span).await;
+    let done = Load::closed(address, shot, CALLERS, span).await;
     let used = peer.cpu().saturating_sub(before);
     assert!(done.failed == 0, "{} of {} requests failed: {}", done.failed, done.count, done.sample);
     Cost { micros: used.as_secs_f64() * 1e6 / done.count as f64, rate: done.count as f64 / span.as_secs_f64() }

@@ -11,6 +11,8 @@ use super::load::{Load, Shot};
 /// A process under measurement.
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
+    /// The gateway's native pass-through.
+    pub(crate) native: Option<SocketAddr>,
     child: Child,
 }
 
@@ -130,6 +132,12 @@ impl Stage {
         }
     }
 
+    /// The same calls through the pass-through: the provider's name before the path.
+    pub(crate) fn native(&self, direct: &Shot) -> Shot {
+        let path = direct.path.replacen("/openai", "/small", 1).replacen("/stability", "/large", 1);
+        Shot { path, ..direct.clone() }
+    }
+
     pub(crate) fn large_generate(&self) -> Shot {
         generate(r#"{"prompt":"view {n}","model":"large/picture"}"#, "")
     }
@@ -156,22 +164,28 @@ fn gateway(folder: &Path, durability: &str, sandbox: SocketAddr) -> Peer {
         ("BENCH_LARGE_URL", format!("http://{sandbox}/stability")),
         ("BENCH_LARGE_KEY", "sk-unlimited".to_owned()),
     ];
-    let flags = ["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--policy", policy, "--data", &data];
+    let any = "127.0.0.1:0";
+    let flags = ["serve", "--listen", any, "--admin", any, "--proxy", any, "--policy", policy, "--data", &data];
     tollgate(&flags, &settings)
 }
 
-/// Starts the binary and waits for its first listener.
+/// Starts the binary and waits for its listeners.
 fn tollgate(flags: &[&str], settings: &[(&str, String)]) -> Peer {
     let mut command =
         Command::new(std::env::var("TOLLGATE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_tollgate").to_owned()));
     command.args(flags).envs(settings.iter().map(|(name, value)| (name, value))).stdout(Stdio::piped());
     let mut child = command.spawn().expect("the gateway's binary");
     let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-    let line = lines.next().expect("a listening line").expect("text");
-    let address = line.rsplit("http://").next().and_then(|at| at.parse().ok()).expect("an address");
+    let mut listens = || {
+        let line = lines.next().expect("a listening line").expect("text");
+        line.rsplit("http://").next().and_then(|at| at.parse().ok()).expect("an address")
+    };
+    let address = listens();
+    // API, admin plane, pass-through.
+    let native = (flags.first() == Some(&"serve")).then(|| (listens(), listens()).1);
     // Nothing else is read; the pipe holds the few lines that follow.
     std::mem::forget(lines);
-    Peer { address, child }
+    Peer { address, native, child }
 }
 
 fn nginx(folder: &Path, sandbox: SocketAddr) -> Peer {
@@ -193,5 +207,5 @@ fn nginx(folder: &Path, sandbox: SocketAddr) -> Peer {
     while std::net::TcpStream::connect(address).is_err() {
         std::thread::yield_now();
     }
-    Peer { address, child }
+    Peer { address, native: None, child }
 }

@@ -6,6 +6,7 @@
 
 mod client;
 mod evaluate;
+mod feedback;
 mod gateway;
 mod policy;
 mod tools;
@@ -16,6 +17,7 @@ use clap::{Parser, Subcommand};
 pub(crate) use client::DataPolicyFlag;
 pub(crate) use client::{AskFlags, BatchArgs, ExplainArgs, FormatFlag, GatewayArgs, GenerateArgs};
 pub(crate) use evaluate::EvaluateArgs;
+pub(crate) use feedback::FeedbackArgs;
 pub(crate) use gateway::{DemoArgs, PlaneFlags, SandboxArgs, ServeArgs, WorldFlags, address};
 pub(crate) use policy::{CalibrateArgs, DiffArgs, FmtArgs, PathsArgs, PolicyCommand, ReplayArgs, TestArgs};
 pub(crate) use tools::{
@@ -69,6 +71,7 @@ Examples:
   tollgate serve --policy shop.toml --data /var/lib/tollgate
   tollgate serve --listen 127.0.0.1:0             any free port; it is printed
   TOLLGATE_SERVER__LISTEN=127.0.0.1:9000 tollgate serve
+  tollgate serve --take-over                      a new binary, no request refused or cut
 
 SIGTERM and Ctrl-C finish the requests under way and stop; SIGHUP reloads the policy."
     )]
@@ -143,6 +146,18 @@ Examples:
   tollgate policy fmt --write policies
   tollgate policy schema > policy.schema.json")]
     Policy(PolicyCommand),
+    /// Say whether an image was taken; the planner learns from it
+    #[command(
+        help_template = TEMPLATE,
+        after_help = "\
+Examples:
+  tollgate feedback gen_0190f3c2 --accept
+  tollgate feedback gen_0190f3c2 --reject --reason \"six fingers\"
+  tollgate feedback gen_0190f3c2 --image 2 --accept --rater ann
+
+A later verdict of the same rater on the same image replaces the earlier one."
+    )]
+    Feedback(FeedbackArgs),
     /// Try the planner on a table of human ratings: what it saves, at what quality
     #[command(
         help_template = TEMPLATE,

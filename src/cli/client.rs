@@ -109,6 +109,15 @@ impl Gateway {
             .map_err(|why| Trouble::Broken(format!("the answer is not one of a gateway: {why}")))
     }
 
+    /// `POST /generations/{id}/feedback`.
+    pub(crate) async fn feedback(&self, id: &str, body: &Body) -> Result<Value, Trouble> {
+        // An id is letters, digits and `_`; anything else would be another path.
+        let plain: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).collect();
+        let text = answer(self.post(&format!("/generations/{plain}/feedback"), body)).await?;
+        serde_json::from_slice(&text)
+            .map_err(|why| Trouble::Broken(format!("the answer is not one of a gateway: {why}")))
+    }
+
     /// `GET /images/{name}`: a stored picture; `None` when the gateway no longer has it.
     pub(crate) async fn image(&self, name: &str) -> Option<Bytes> {
         answer(self.authorised(self.http.get(format!("{}/images/{name}", self.url)))).await.ok()

@@ -25,11 +25,12 @@ pub(crate) async fn run(args: DemoArgs, console: Console) -> Result<Exit, Failur
     let folder = Folder::of(&mut settings)?;
     let sandbox = sandbox::start(args.sandbox, args.world, "--sandbox").await?;
     settings.providers = simulated(&settings, sandbox.addr());
+    settings.server.proxy_always = true;
     let house = House::open(settings).await?;
     serve::announce(&house, console)?;
     console.data(format_args!("listening sandbox http://{}", sandbox.addr()))?;
     console.say(welcome(&house, sandbox.addr(), console.styles_messages()));
-    serve::attend(house, &mut signals, console).await;
+    serve::attend(house, None, &mut signals, console).await;
     sandbox.shutdown().await;
     drop(folder);
     Ok(Exit::Ok)

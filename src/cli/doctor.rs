@@ -17,8 +17,9 @@ use super::house;
 use super::settings::Settings;
 use crate::domain::money::Money;
 use crate::policy::{self, CheckReport, Severity};
-use crate::state::Ledger;
+use crate::state::postgres::PostgresLedger;
 use crate::state::sqlite::SqliteLedger;
+use crate::state::{Ledger, LedgerFault};
 
 /// What a check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -107,7 +108,28 @@ async fn examine(settings: &Settings, reach: bool) -> Vec<Check> {
     checks
 }
 
+/// The shared ledger as a gateway would open it; it is a replica for this moment.
+async fn shared_ledger(url: String) -> Check {
+    let opened = tokio::task::spawn_blocking(move || PostgresLedger::open(&url)).await;
+    let doubt = match opened {
+        Ok(Ok(ledger)) => ledger.doubt().await,
+        Ok(Err(fault)) => Err(fault),
+        Err(why) => Err(LedgerFault::Unavailable(why.to_string())),
+    };
+    match doubt {
+        Ok(sums) => {
+            let total: Money = sums.iter().map(|sum| sum.sum).sum();
+            Check::ok("ledger", format!("Postgres answers; ${total} in doubt"))
+        }
+        Err(fault) => Check::new("ledger", Mark::Fail, fault.to_string())
+            .help("ledger.url is a postgres:// address that this machine reaches"),
+    }
+}
+
 async fn ledger(settings: &Settings) -> Check {
+    if let Some(url) = settings.ledger.url.clone() {
+        return shared_ledger(url).await;
+    }
     let path = settings.data().join("tollgate.db");
     if !path.is_file() {
         return Check::ok("ledger", format!("{} will be made", path.display()));

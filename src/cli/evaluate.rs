@@ -16,9 +16,13 @@ mod view;
 use super::args::EvaluateArgs;
 use super::console::Console;
 use super::exit::{Exit, Failure};
+use crate::domain::quality::Estimator;
+use beforehand::Beginning;
 use market::Market;
 use ratings::Ratings;
 
+/// Verdicts of a model after which one counts half, where verdicts come one after the other.
+const HALF_LIFE: f64 = 1000.0;
 /// Groups are dealt into this many parts when there is no table to learn from.
 const FOLDS: u64 = 5;
 
@@ -47,10 +51,12 @@ fn evaluate(args: &EvaluateArgs) -> Result<Found, Failure> {
     let market = Market::read(&args.prices)?;
     let test = Ratings::read(&args.ratings, market.names())?;
     let train = args.train.as_deref().map(|path| Ratings::read(path, market.names())).transpose()?;
-    let fresh = match args.priors.as_deref() {
-        Some(path) => beforehand::read(path, &market)?,
-        None => market.estimator(),
+    let beginning = match args.priors.as_deref() {
+        Some(path) => Beginning::read(path, &market)?,
+        None => Beginning::Priors(market.ignorance()),
     };
+    // The order of a table's rows means nothing, so nothing of it is forgotten.
+    let fresh = beginning.estimator(f64::INFINITY);
     let learned_from = match &train {
         Some(train) => format!("learned from {} prompts of {}", train.rows.len(), train.file),
         None => format!("{FOLDS}-fold cross-validation by group"),
@@ -63,16 +69,13 @@ fn evaluate(args: &EvaluateArgs) -> Result<Found, Failure> {
         }
         None => cross_validated(&test, &market, &fresh),
     }?;
+    let fresh = beginning.estimator(HALF_LIFE);
     let online = args.online.then(|| online::passes(&test, &market, &fresh, &baseline, args.seeds)).transpose()?;
     Ok(Found { prompts: test.rows.len(), market, learned_from, baseline, curve, online })
 }
 
 /// Each prompt is judged by an estimator that has seen no prompt of its fold.
-fn cross_validated(
-    test: &Ratings,
-    market: &Market,
-    fresh: &crate::domain::quality::Estimator,
-) -> Result<Vec<sweep::Point>, Failure> {
+fn cross_validated(test: &Ratings, market: &Market, fresh: &Estimator) -> Result<Vec<sweep::Point>, Failure> {
     let others = |fold| test.rows.iter().filter(move |row| row.fold(FOLDS) != fold);
     let learned: Vec<_> = (0..FOLDS).map(|fold| sweep::learn(fresh.clone(), others(fold))).collect();
     let of = |row: &ratings::Row| {

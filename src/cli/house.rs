@@ -12,19 +12,20 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::exit::Failure;
+use super::handover::{Listeners, Predecessor, Successor};
 use super::settings::Settings;
 use crate::domain::catalog::Model;
 use crate::engine::tasks::Tasks;
 use crate::engine::{Engine, Parts};
 use crate::policy::watch::{Cause, OnReload, Pace};
 use crate::policy::{self, CheckReport, Origin, Process, ReloadReport, Snapshot, Snapshots};
-use crate::server::{Bounds, Plane, Server};
-use crate::state::Limits;
+use crate::server::{Bounds, Native, Plane, Server};
 use crate::state::images::StoredImages;
-
 use crate::state::limits::{Clock, LocalLimits, RedisLimits};
+use crate::state::postgres::PostgresLedger;
 use crate::state::redis::Redis;
 use crate::state::sqlite::SqliteLedger;
+use crate::state::{Ledger, Limits};
 use crate::telemetry::{Telemetry, clock};
 use crate::transport::HttpTransport;
 use crate::transport::webhook::Webhooks;
@@ -34,11 +35,17 @@ pub struct House {
     engine: Arc<Engine>,
     api: Server,
     admin: Server,
+    native: Option<Native>,
+    listeners: Listeners,
+    data: PathBuf,
     tasks: Tasks,
     stop: watch::Sender<bool>,
     grace: Duration,
     notes: Vec<String>,
 }
+
+/// How often verdicts of other replicas are looked for.
+const VERDICTS: Duration = Duration::from_secs(5);
 
 /// Counts reloads and puts them into the log.
 struct Reloads(Arc<Telemetry>);
@@ -63,14 +70,23 @@ impl House {
         let snapshots = snapshots(&settings, &telemetry)?;
         let snapshot = snapshots.current();
         safe(&settings, &snapshot)?;
-        let api = bind(settings.server.listen, "API", "--listen").await?;
-        let admin = bind(settings.server.admin, "admin plane", "--admin").await?;
-        let ledger = ledger(&settings)?;
-        let notes = notes(&settings, &snapshot, ledger.recovered());
+        let (predecessor, inherited) = inherit(&settings)?;
+        let mut doorway = Doorway { inherited, kept: Listeners::default() };
+        let api = doorway.bind("api", settings.server.listen, "API", "--listen").await?;
+        let admin = doorway.bind("admin", settings.server.admin, "admin plane", "--admin").await?;
+        let native = match snapshot.native.on || settings.server.proxy_always {
+            true => Some(doorway.bind("proxy", settings.server.proxy, "pass-through", "--proxy").await?),
+            false => None,
+        };
+        if let Some(predecessor) = predecessor {
+            await_books(predecessor, &settings).await?;
+        }
+        let books = books(&settings).await?;
+        let notes = notes(&settings, &snapshot, &books);
         let transport = HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?;
         let mut engine = Engine::new(Parts {
             snapshots: Arc::clone(&snapshots),
-            ledger: Arc::new(ledger),
+            ledger: books.ledger,
             images: Arc::new(images(&settings)?),
             limits: limits(&settings).await?,
             transport: Arc::new(transport.counted_by(Arc::clone(&telemetry))),
@@ -88,9 +104,14 @@ impl House {
                 .map_err(|why| Failure::usage(format!("a door cannot be opened: {why}")))
         };
         let (api, admin) = (door(api, Plane::Api)?, door(admin, Plane::Admin)?);
+        let always = settings.server.proxy_always;
+        let native = native.map(|listener| Native::start(listener, Arc::clone(&engine), bounds.clone(), always));
+        let native = native.transpose().map_err(|why| Failure::usage(format!("a door cannot be opened: {why}")))?;
         let (stop, grace) = (watch::Sender::new(false), bounds.grace);
-        let house = Self { engine, api, admin, tasks: Tasks::default(), stop, grace, notes };
+        let (listeners, data) = (doorway.kept, settings.data().to_owned());
+        let house = Self { engine, api, admin, native, listeners, data, tasks: Tasks::default(), stop, grace, notes };
         house.follow(snapshots);
+        house.learn().await?;
         house.do_jobs(usize::try_from(settings.jobs.at_once).unwrap_or(usize::MAX));
         Ok(house)
     }
@@ -107,7 +128,8 @@ impl House {
 
     /// Every plane with its address.
     pub fn planes(&self) -> Vec<(&'static str, SocketAddr)> {
-        vec![("api", self.api_addr()), ("admin", self.admin_addr())]
+        let native = self.native.iter().map(|native| ("proxy", native.address()));
+        [("api", self.api_addr()), ("admin", self.admin_addr())].into_iter().chain(native).collect()
     }
 
     /// What an operator should know at the start, a line each.
@@ -125,6 +147,24 @@ impl House {
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         });
+    }
+
+    /// Recalls every verdict that still counts, then looks for those that other replicas took.
+    async fn learn(&self) -> Result<(), Failure> {
+        self.engine.learn().await.map_err(|fault| Failure::usage(fault.to_string()))?;
+        let (engine, mut stop) = (Arc::clone(&self.engine), self.stop.subscribe());
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(VERDICTS) => {}
+                    _ = stop.wait_for(|stop| *stop) => return,
+                }
+                if let Err(fault) = engine.learn().await {
+                    tracing::warn!(%fault, "verdicts could not be read; what was learned stands");
+                }
+            }
+        });
+        Ok(())
     }
 
     /// Takes up jobs, and tells their ends.
@@ -145,10 +185,30 @@ impl House {
         self.engine.snapshots().reload(Cause::Asked).await
     }
 
+    /// The folder of its books.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Gives the listeners to another gateway. What remains is [`House::shutdown`].
+    pub(crate) fn hand_over(&self, successor: &Successor) -> std::io::Result<()> {
+        successor.receive(&self.listeners)?;
+        self.api.hand_over();
+        self.admin.hand_over();
+        self.native.iter().for_each(Native::hand_over);
+        Ok(())
+    }
+
     /// Lets no one in any more, finishes what is under way and closes. Purchases outlive their callers: they are waited
     /// for as well, as long as the doors' grace; what is then left is in doubt in the books.
     pub async fn shutdown(self) {
-        self.api.stop().await;
+        drop(self.listeners);
+        let native = async {
+            if let Some(native) = self.native {
+                native.stop().await;
+            }
+        };
+        tokio::join!(self.api.stop(), native);
         self.stop.send_replace(true);
         if tokio::time::timeout(self.grace, self.engine.idle()).await.is_err() {
             tracing::warn!("purchases are cut off; their money is in doubt");
@@ -158,11 +218,47 @@ impl House {
     }
 }
 
-async fn bind(address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|why| {
-        Failure::usage(format!("the {what} cannot listen on {address}: {why}"))
-            .help(format!("choose another address with {flag}; port 0 takes a free one"))
-    })
+/// The listeners of the gateway that runs on this data folder, when it is to be taken over and there is one.
+fn inherit(settings: &Settings) -> Result<(Option<Predecessor>, Listeners), Failure> {
+    if !settings.server.take_over {
+        return Ok((None, Listeners::default()));
+    }
+    let found = Predecessor::of_folder(settings.data())
+        .map_err(|why| Failure::usage(format!("the gateway that runs did not hand over: {why}")))?;
+    Ok(found.map_or_else(|| (None, Listeners::default()), |(predecessor, listeners)| (Some(predecessor), listeners)))
+}
+
+/// Books in a file have one writer at a time: callers wait in the listeners' queues until the old gateway has closed them.
+async fn await_books(predecessor: Predecessor, settings: &Settings) -> Result<(), Failure> {
+    if settings.ledger.url.is_some() {
+        return Ok(());
+    }
+    let gone = tokio::task::spawn_blocking(move || predecessor.gone()).await;
+    match gone {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(why)) => Err(Failure::usage(format!("the gateway that runs did not end: {why}"))),
+        Err(why) => Err(Failure::usage(format!("the wait for the gateway that runs broke off: {why}"))),
+    }
+}
+
+/// Where listeners come from: the gateway that was taken over, or the system. A copy of each is kept for a successor.
+struct Doorway {
+    inherited: Listeners,
+    kept: Listeners,
+}
+
+impl Doorway {
+    async fn bind(&mut self, plane: &str, address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener, Failure> {
+        let bound = match self.inherited.take(plane, address) {
+            Some(listener) => listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)),
+            None => TcpListener::bind(address).await,
+        };
+        let kept = bound.and_then(|listener| self.kept.keep(plane, &listener).map(|()| listener));
+        kept.map_err(|why| {
+            Failure::usage(format!("the {what} cannot listen on {address}: {why}"))
+                .help(format!("choose another address with {flag}; port 0 takes a free one"))
+        })
+    }
 }
 
 fn bounds(settings: &Settings) -> Bounds {
@@ -227,7 +323,32 @@ async fn limits(settings: &Settings) -> Result<Arc<dyn Limits>, Failure> {
     Ok(Arc::new(RedisLimits::new(redis, Clock::Server)))
 }
 
-fn ledger(settings: &Settings) -> Result<SqliteLedger, Failure> {
+/// The ledger and what it found.
+struct Books {
+    ledger: Arc<dyn Ledger>,
+    /// Whether other replicas write it too.
+    shared: bool,
+    /// Attempts of processes that had died.
+    recovered: u64,
+}
+
+/// The ledger that the settings name: a server that replicas share, or a file of this node's own.
+async fn books(settings: &Settings) -> Result<Books, Failure> {
+    let Some(url) = settings.ledger.url.clone() else {
+        let ledger = file(settings)?;
+        let recovered = ledger.recovered();
+        return Ok(Books { ledger: Arc::new(ledger), shared: false, recovered });
+    };
+    let opened = tokio::task::spawn_blocking(move || PostgresLedger::open(&url)).await;
+    let ledger = opened.map_err(|why| Failure::usage(why.to_string()))?.map_err(|fault| {
+        Failure::usage(format!("the shared ledger: {fault}"))
+            .help("ledger.url is a postgres:// address; leave it out for a file of this node's own")
+    })?;
+    let recovered = ledger.recovered();
+    Ok(Books { ledger: Arc::new(ledger), shared: true, recovered })
+}
+
+fn file(settings: &Settings) -> Result<SqliteLedger, Failure> {
     let data = settings.data();
     std::fs::create_dir_all(data).map_err(|why| {
         Failure::usage(format!("the data folder {} cannot be made: {why}", data.display()))
@@ -252,11 +373,13 @@ fn images(settings: &Settings) -> Result<StoredImages, Failure> {
 }
 
 /// What an operator should know at the start.
-fn notes(settings: &Settings, snapshot: &Snapshot, recovered: u64) -> Vec<String> {
+fn notes(settings: &Settings, snapshot: &Snapshot, books: &Books) -> Vec<String> {
     let mut notes = snapshot.off_lines();
-    notes.push(format!("policy {}, ledger and images in {}", snapshot.digest, settings.data().display()));
+    let (data, recovered) = (settings.data().display(), books.recovered);
+    let what = if books.shared { "ledger in Postgres, images" } else { "ledger and images" };
+    notes.push(format!("policy {}, {what} in {data}", snapshot.digest));
     if recovered > 0 {
-        notes.push(format!("{recovered} calls were under way when the last process died; their money is in doubt"));
+        notes.push(format!("{recovered} calls were under way when their process died; their money is in doubt"));
     }
     notes
 }
@@ -279,8 +402,10 @@ pub(crate) fn check_policy(settings: &Settings) -> CheckReport {
 
 /// Why these settings and this policy would let anyone on the network spend money, if they would.
 pub(crate) fn exposed(settings: &Settings, snapshot: &Snapshot) -> Option<Failure> {
-    let open = settings.server.listen;
-    (!open.ip().is_loopback() && snapshot.keys.is_empty()).then(|| {
+    let native = snapshot.native.on.then_some(settings.server.proxy);
+    let open =
+        [Some(settings.server.listen), native].into_iter().flatten().find(|address| !address.ip().is_loopback())?;
+    snapshot.keys.is_empty().then(|| {
         Failure::usage(format!("{open} is reachable from other machines, and the policy has no API key"))
             .help("`tollgate key new NAME` makes a key and its row for the policy; or listen on 127.0.0.1")
     })

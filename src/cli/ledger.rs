@@ -5,6 +5,7 @@
 mod doubt;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -16,6 +17,8 @@ use super::table::{Align, Sheet};
 use super::wire::Usd;
 use crate::domain::ledger::Sums;
 use crate::domain::money::Money;
+use crate::policy::{Env, Process};
+use crate::state::postgres::PostgresLedger;
 use crate::state::sqlite::SqliteLedger;
 use crate::state::{Ledger, LedgerFault, Record, SpendBy, SpendRow};
 use crate::telemetry::clock;
@@ -29,9 +32,28 @@ pub(crate) async fn run(command: LedgerCommand, console: Console) -> Result<Exit
     }
 }
 
-/// Opens the books of a data folder for reading.
-fn open(data: &Path) -> Result<SqliteLedger, Failure> {
-    SqliteLedger::read_only(file(data)?).map_err(|fault| unreadable(&fault))
+/// Opens the books for reading: those that `TOLLGATE_LEDGER__URL` names, else the file of a data folder.
+async fn open(data: &Path) -> Result<Arc<dyn Ledger>, Failure> {
+    match shared().await? {
+        Some(ledger) => Ok(ledger),
+        None => Ok(Arc::new(SqliteLedger::read_only(file(data)?).map_err(|fault| unreadable(&fault))?)),
+    }
+}
+
+/// Opens the books for writing, beside the gateway that does.
+async fn beside(data: &Path) -> Result<Arc<dyn Ledger>, Failure> {
+    match shared().await? {
+        Some(ledger) => Ok(ledger),
+        None => Ok(Arc::new(SqliteLedger::beside(file(data)?).map_err(|fault| unreadable(&fault))?)),
+    }
+}
+
+/// The books in Postgres, when the environment names some; this process is a replica for as long as it has them.
+async fn shared() -> Result<Option<Arc<dyn Ledger>>, Failure> {
+    let Some(url) = Process.var("TOLLGATE_LEDGER__URL") else { return Ok(None) };
+    let opened = tokio::task::spawn_blocking(move || PostgresLedger::open(&url)).await;
+    let opened = opened.map_err(|why| Failure::usage(why.to_string()))?;
+    Ok(Some(Arc::new(opened.map_err(|fault| unreadable(&fault))?)))
 }
 
 /// The file of the books.
@@ -56,7 +78,7 @@ async fn spend(args: &SpendArgs, console: Console) -> Result<Exit, Failure> {
         SpendGroup::Task => (SpendBy::Task, "task"),
     };
     let since = clock::now() - args.since;
-    let mut rows = open(&args.data)?.spend(by, since).await.map_err(|fault| unreadable(&fault))?;
+    let mut rows = open(&args.data).await?.spend(by, since).await.map_err(|fault| unreadable(&fault))?;
     if by == SpendBy::Day {
         rows.sort_by(|a, b| a.group.cmp(&b.group));
     }
@@ -102,7 +124,7 @@ fn spend_table(rows: &[SpendRow], name: &str) -> Sheet {
 }
 
 async fn show(args: &ShowArgs, console: Console) -> Result<Exit, Failure> {
-    let record = open(&args.data)?.show(&args.id).await.map_err(|fault| unreadable(&fault))?;
+    let record = open(&args.data).await?.show(&args.id).await.map_err(|fault| unreadable(&fault))?;
     let Some(record) = record else {
         return Err(Failure::usage(format!("the ledger has no generation {}", args.id))
             .help("the id is the field `id` of an answer: gen_ and 32 characters"));

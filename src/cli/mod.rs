@@ -16,7 +16,9 @@ mod doctor;
 mod evaluate;
 mod exit;
 mod explain;
+mod feedback;
 mod generate;
+mod handover;
 pub mod house;
 mod key;
 mod ledger;
@@ -82,6 +84,7 @@ async fn dispatch(command: Command, console: Console) -> Result<Exit, Failure> {
         Command::Batch(args) => batch::run(args, console).await,
         Command::Explain(args) => explain::run(args, console).await,
         Command::Evaluate(args) => evaluate::run(args, console).await,
+        Command::Feedback(args) => feedback::run(args, console).await,
         Command::Policy(command) => policy::run(command, console).await,
         Command::Ledger(command) => ledger::run(command, console).await,
         Command::Key(command) => key::run(&command, console),

@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::args::ServeArgs;
 use super::console::Console;
 use super::exit::{Exit, Failure};
+use super::handover::{Offer, Successor};
 use super::house::House;
 use super::settings::{Log, Settings};
 use crate::policy::ReloadReport;
@@ -17,14 +18,18 @@ use crate::telemetry::log;
 
 pub(crate) async fn run(args: ServeArgs, console: Console) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
-    let settings = Settings::of_process(&args.planes)?;
+    let mut settings = Settings::of_process(&args.planes)?;
+    settings.server.take_over = args.take_over;
     begin_log(settings.log);
     let house = House::open(settings).await?;
     for line in house.notes() {
         console.say(line);
     }
+    let offer = Offer::in_folder(house.data()).inspect_err(|why| {
+        console.warn(format_args!("no other gateway will be able to take over from this one: {why}"))
+    });
     announce(&house, console)?;
-    attend(house, &mut signals, console).await;
+    attend(house, offer.ok(), &mut signals, console).await;
     Ok(Exit::Ok)
 }
 
@@ -41,17 +46,39 @@ pub(crate) fn announce(house: &House, console: Console) -> Result<(), Failure> {
         .try_for_each(|(plane, address)| console.data(format_args!("listening {plane} http://{address}")))
 }
 
-/// Serves until a signal to stop; a second one does not wait for requests under way.
-pub(crate) async fn attend(house: House, signals: &mut Signals, console: Console) {
-    while signals.next().await == Asked::Reload {
-        let report = house.reload().await;
-        told(&report, console);
+/// Serves until a signal to stop, or until a successor asks; a signal then does not wait for requests under way.
+pub(crate) async fn attend(house: House, mut offer: Option<Offer>, signals: &mut Signals, console: Console) {
+    loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Stop => break console.say("finishing the requests under way; a second signal stops at once"),
+                Asked::Reload => told(house.reload().await.as_ref(), console),
+            },
+            successor = taken_over(offer.as_mut()) => match house.hand_over(&successor) {
+                Ok(()) => {
+                    console.say("another gateway takes over; finishing the requests under way");
+                    // It waits for the end of this process: by then the books are closed.
+                    std::mem::forget(successor);
+                    break;
+                }
+                Err(why) => console.warn(format_args!("another gateway could not take over: {why}")),
+            },
+        }
     }
-    console.say("finishing the requests under way; a second signal stops at once");
     tokio::select! {
         () = house.shutdown() => {}
         () = signals.stop() => {}
     }
+}
+
+/// The next gateway that wants to take over.
+async fn taken_over(offer: Option<&mut Offer>) -> Successor {
+    if let Some(offer) = offer
+        && let Ok(successor) = offer.asked().await
+    {
+        return successor;
+    }
+    std::future::pending().await
 }
 
 fn told(report: &ReloadReport, console: Console) {

@@ -54,6 +54,10 @@ pub struct Server {
     pub admin: SocketAddr,
     /// The native pass-through.
     pub proxy: SocketAddr,
+    /// Whether the pass-through runs also while the policy has it off, as in a demo; no setting.
+    pub proxy_always: bool,
+    /// Whether the gateway that runs on the data folder hands over its listeners; no setting.
+    pub take_over: bool,
     /// Open connections of one plane.
     pub max_connections: u64,
     /// Requests under way at once.
@@ -105,6 +109,8 @@ impl Default for Settings {
                 listen: local(8080),
                 admin: local(8081),
                 proxy: local(8082),
+                proxy_always: false,
+                take_over: false,
                 max_connections: 4_096,
                 max_in_flight: 1_024,
                 body_limit: 16 << 20,
@@ -227,7 +233,9 @@ impl Settings {
         for (key, url, what) in shared {
             if let Some(url) = url {
                 let scheme = url.split_once(':').map_or(url.as_str(), |(scheme, _)| scheme);
-                if key == "state.url" && ["redis", "rediss"].contains(&scheme) {
+                let known: &[&str] =
+                    if key == "state.url" { &["redis", "rediss"] } else { &["postgres", "postgresql"] };
+                if known.contains(&scheme) {
                     continue;
                 }
                 return Err(Failure::usage(format!(

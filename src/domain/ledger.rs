@@ -239,6 +239,8 @@ pub struct Opening {
     pub attempts: Vec<Attempt>,
     /// What the budgets must have room for; not read back.
     pub earmarks: Vec<Earmark>,
+    /// How the plan was decided, as one JSON object: what learning and replaying need later.
+    pub decision: Option<String>,
 }
 
 /// How long a claim is remembered.

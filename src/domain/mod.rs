@@ -6,6 +6,7 @@
 
 pub mod breaker;
 pub mod budget;
+pub mod canary;
 pub mod catalog;
 pub mod decision;
 pub mod fault;
@@ -14,6 +15,7 @@ pub mod image;
 pub mod latency;
 pub mod ledger;
 pub mod money;
+pub mod native;
 pub mod plan;
 pub mod quality;
 pub mod quota;

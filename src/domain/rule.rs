@@ -62,6 +62,8 @@ pub struct Terms {
     pub wait_value: Option<Money>,
     /// When identical requests share one purchase.
     pub share: Share,
+    /// Whether the planner may prefer what it knows too little of.
+    pub explore: Explore,
     /// The rule that decided, by id.
     pub rule: Option<Arc<str>>,
 }
@@ -76,4 +78,27 @@ pub enum Share {
     Seeded,
     /// Never.
     Never,
+}
+
+/// How the planner learns what it knows too little of. Nothing is explored before the first verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Explore {
+    /// Not at all: the mean decides.
+    Off,
+    /// The optimistic end of what is believed decides (Bayes-UCB).
+    #[default]
+    Optimistic,
+    /// A draw from what is believed decides (Thompson): for many replicas or slow raters.
+    Sampled,
+}
+
+impl Explore {
+    /// The name in policies and stored decisions.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Optimistic => "optimistic",
+            Self::Sampled => "sampled",
+        }
+    }
 }

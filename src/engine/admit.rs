@@ -4,12 +4,11 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use subtle::ConstantTimeEq;
 
 use super::hold::{Course, Reservation};
 use super::{Engine, Inbound, Order};
-use crate::domain::budget::{Ahead, Payer, Purse};
+use crate::domain::budget::Ahead;
 use crate::domain::catalog::Catalog;
 use crate::domain::fingerprint::{sha256, sha256_hex};
 use crate::domain::ledger::Opening;
@@ -47,11 +46,11 @@ pub(super) fn normalise(snapshot: &Snapshot, tenant: &str, inbound: &Inbound) ->
 
 impl Engine {
     /// The reservation of a request, empty so far; it is written with its first calls, before they leave.
-    pub(super) fn admit(&self, order: &Order) -> Reservation {
+    pub(super) fn admit(&self, order: &Order, decision: String) -> Reservation {
         let (request, snapshot, inbound) = (&order.request, &order.snapshot, &order.inbound);
         let task = snapshot.catalog.task(request.task).map(|task| task.name.clone()).unwrap_or_default();
         let prompt = request.ask.prompt.as_str();
-        let purse = self.purse(snapshot, &order.tenant, &task, request, inbound.received);
+        let purse = order.purse();
         let opening = Opening {
             id: format!("gen_{}", uuid::Uuid::now_v7().simple()).into(),
             created: inbound.received,
@@ -70,6 +69,7 @@ impl Engine {
             claim: order.claim.clone(),
             attempts: Vec::new(),
             earmarks: Vec::new(),
+            decision: Some(decision),
         };
         Reservation::new(
             Arc::clone(&self.ledger),
@@ -79,18 +79,6 @@ impl Engine {
             inbound.arrived,
             order.departure.clone(),
         )
-    }
-
-    /// The budgets that a request falls under.
-    pub(super) fn purse(
-        &self,
-        snapshot: &Snapshot,
-        tenant: &str,
-        task: &str,
-        request: &GenerationRequest,
-        now: Timestamp,
-    ) -> Purse {
-        Purse::of(&snapshot.budgets, &Payer { key: tenant, task, metadata: &request.ask.metadata }, now)
     }
 }
 

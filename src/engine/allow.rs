@@ -19,13 +19,18 @@ use crate::telemetry::clock;
 impl Engine {
     /// Draws on the limits of the caller's key for a whole request, or refuses.
     pub(super) async fn allow(&self, order: &Order, planned: &Planned) -> Result<Permit, Refusal> {
-        let Some(key) = limited(&order.snapshot, &order.tenant) else {
-            return Ok(Permit::free());
-        };
-        let draws = [draw(key)];
         let ask = &order.request.ask;
         let usd = planned.best().map(|best| best.quote.worst).unwrap_or_default();
         let cost = Cost { images: ask.n.into(), pixels: ask.size.pixels() * u64::from(ask.n), usd };
+        self.allow_key(&order.snapshot, &order.tenant, cost).await
+    }
+
+    /// Draws on the limits of a key, or refuses; a key without limits may do everything.
+    pub(super) async fn allow_key(&self, snapshot: &Snapshot, tenant: &str, cost: Cost) -> Result<Permit, Refusal> {
+        let Some(key) = limited(snapshot, tenant) else {
+            return Ok(Permit::free());
+        };
+        let draws = [draw(key)];
         match self.limits.draw(&draws, cost, Duration::ZERO, clock::now()).await {
             Ok(permit) => {
                 self.tell_draw(&draws, &permit);

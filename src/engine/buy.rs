@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::execute::{Run, format_of};
 use super::finish::{self, Artifact};
-use super::hold::{Bill, Intent};
+use super::hold::{Bill, Intent, Ticket};
+use super::resume::Trace;
 use crate::domain::catalog::{Model, ModelIx, Provider, Sizes, Unit as PriceUnit};
 use crate::domain::fault::{Billed, Blame, Class, Fault};
 use crate::domain::image::Size;
@@ -19,7 +20,7 @@ use crate::domain::money::Money;
 use crate::domain::quote::{Quote, quote, seconds};
 use crate::provider::{Adapter, Call, Op, Pending, Progress, RawImage, Reply, Step, Usage, adapter};
 use crate::state::Draw;
-use crate::transport::Endpoint;
+use crate::transport::{Endpoint, Transport};
 
 /// What one call is to make.
 #[derive(Clone, Debug)]
@@ -71,9 +72,16 @@ impl Run<'_> {
     }
 
     /// Sends one unit and stays with it until its pictures are here.
-    pub(super) async fn call(&self, ix: ModelIx, model: &Model, provider: &Provider, unit: &Unit) -> Outcome {
+    pub(super) async fn call(
+        &self,
+        ix: ModelIx,
+        model: &Model,
+        provider: &Provider,
+        unit: &Unit,
+        ticket: &Ticket,
+    ) -> Outcome {
         let begun = Instant::now();
-        let result = self.converse(ix, model, provider, unit).await;
+        let result = self.converse(ix, model, provider, unit, ticket).await;
         Outcome { result, took: begun.elapsed() }
     }
 
@@ -83,6 +91,7 @@ impl Run<'_> {
         model: &Model,
         provider: &Provider,
         unit: &Unit,
+        ticket: &Ticket,
     ) -> Result<(Vec<RawImage>, Usage), Fault> {
         let ours = |detail: String| Fault::new(Class::Reject, Blame::Ourselves, Billed::No, detail);
         let dialect = adapter(provider.dialect).ok_or_else(|| ours("the provider makes no calls".to_owned()))?;
@@ -91,7 +100,18 @@ impl Run<'_> {
         let step = self.step(model, unit);
         let call = dialect.encode(&step, model, provider).map_err(|unsupported| ours(unsupported.0))?;
         let deadline = self.call_deadline(ix);
-        Conversation { run: self, dialect, endpoint, model, step, deadline, bought: false }.hold(call).await
+        let trail = Trail { run: self, seq: ticket.seq(), trace: self.trace(ix, model, unit) };
+        let transport = &*self.engine.transport;
+        let bought = false;
+        Conversation { transport, dialect, endpoint, model, step, deadline, bought, trail: Some(trail) }
+            .hold(call)
+            .await
+    }
+
+    /// What a call of this unit leaves behind.
+    pub(super) fn trace(&self, ix: ModelIx, model: &Model, unit: &Unit) -> Trace {
+        let format = format_of(model, self.request.ask.output_format);
+        Trace::of(model, unit, format, self.price(ix, model, unit).expected)
     }
 
     fn step<'u>(&'u self, model: &'u Model, unit: &'u Unit) -> Step<'u> {
@@ -188,19 +208,36 @@ fn accept(unit: &Unit, raw: Vec<RawImage>) -> Result<Vec<Bought>, Fault> {
 }
 
 /// The exchange of one unit, from the first call to the pictures.
-struct Conversation<'a> {
-    run: &'a Run<'a>,
-    dialect: &'static dyn Adapter,
-    endpoint: &'a Endpoint,
-    model: &'a Model,
-    step: Step<'a>,
-    deadline: Instant,
+pub(super) struct Conversation<'a> {
+    pub(super) transport: &'a dyn Transport,
+    pub(super) dialect: &'static dyn Adapter,
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) model: &'a Model,
+    pub(super) step: Step<'a>,
+    pub(super) deadline: Instant,
     /// Whether the call that buys was answered with anything but a fault.
-    bought: bool,
+    pub(super) bought: bool,
+    /// Where a handle is written down.
+    pub(super) trail: Option<Trail<'a>>,
+}
+
+/// Where a call writes down what it leaves behind.
+pub(super) struct Trail<'a> {
+    run: &'a Run<'a>,
+    seq: u32,
+    trace: Trace,
+}
+
+impl Trail<'_> {
+    async fn leave(self, call: &Call) {
+        if let Some(trace) = self.trace.asking(call) {
+            self.run.engine.leave(&self.run.hold.id(), self.seq, &trace).await;
+        }
+    }
 }
 
 impl Conversation<'_> {
-    async fn hold(mut self, first: Call) -> Result<(Vec<RawImage>, Usage), Fault> {
+    pub(super) async fn hold(mut self, first: Call) -> Result<(Vec<RawImage>, Usage), Fault> {
         let mut call = first;
         loop {
             let progress = self.ask(&call).await?;
@@ -215,6 +252,11 @@ impl Conversation<'_> {
                     return Ok((images, usage));
                 }
                 Progress::Poll { after, call: next } => {
+                    if self.bought
+                        && let Some(trail) = self.trail.take()
+                    {
+                        trail.leave(&next).await;
+                    }
                     let until = Instant::now() + after;
                     if until >= self.deadline {
                         return Err(self.doubt(Fault::new(
@@ -249,7 +291,7 @@ impl Conversation<'_> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let sent = self.run.engine.transport.send(self.endpoint, call, self.deadline).await;
+            let sent = self.transport.send(self.endpoint, call, self.deadline).await;
             if let Ok(reply) = &sent {
                 self.listen(reply);
             }
@@ -272,10 +314,11 @@ impl Conversation<'_> {
 
     /// What the provider says of its limit corrects what we count.
     fn listen(&self, reply: &Reply) {
-        let provider = self.run.snapshot.catalog.provider(self.model.provider);
+        let Some(trail) = &self.trail else { return };
+        let provider = trail.run.snapshot.catalog.provider(self.model.provider);
         if let (Some(said), Some(provider)) = (self.dialect.allowance(reply), provider) {
             let draw = Draw { owner: &provider.name, limits: &provider.limits };
-            self.run.engine.limits.correct(&draw, said, Run::now());
+            trail.run.engine.limits.correct(&draw, said, Run::now());
         }
     }
 

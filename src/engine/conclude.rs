@@ -17,7 +17,7 @@ use crate::domain::money::Money;
 use crate::domain::plan::explain::steps;
 use crate::domain::refusal::Refusal;
 use crate::policy::Snapshot;
-use crate::telemetry::{Outcome, Receipt};
+use crate::telemetry::{Outcome, Receipt, clock};
 
 impl Engine {
     /// Closes the books and writes the receipt.
@@ -42,6 +42,9 @@ impl Engine {
         };
         let end = End { answer: order.claim.as_ref().and_then(|_| replay::answer(&answer)), ..end };
         let (attempts, ledger_time) = hold.close(end).await;
+        if let Ok(served) = &answer {
+            self.learner.shown(Arc::clone(&id), &order.snapshot, &order.request, &served.model, clock::now());
+        }
         if let Ok(served) = &mut answer {
             let total = order.inbound.arrived.elapsed();
             served.timings = Timings { total, provider: provider_time, gateway: total.saturating_sub(provider_time) };

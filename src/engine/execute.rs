@@ -39,6 +39,8 @@ pub(super) struct Run<'a> {
     pub(super) provider_time: Duration,
     /// Drafts bought by an earlier plan that the next one may use.
     pub(super) drafts: Vec<Draft>,
+    /// Whether each picture is kept as soon as it is bought.
+    pub(super) durable: bool,
     /// What a provider's moderation said.
     pub(super) moderated: Option<String>,
     /// When the first plan began.
@@ -62,6 +64,14 @@ pub(super) struct Made {
     pub(super) candidate: Candidate,
     pub(super) images: Vec<ServedImage>,
     pub(super) adjustments: Vec<String>,
+}
+
+impl Made {
+    /// With one more thing to tell.
+    pub(super) fn declaring(mut self, note: String) -> Self {
+        self.adjustments.push(note);
+        self
+    }
 }
 
 /// Why a plan ended without its pictures.
@@ -281,7 +291,7 @@ impl Run<'_> {
             }
         };
         let begun = Instant::now();
-        let calls = units.iter().map(|unit| self.call(ix, model, provider, unit));
+        let calls = units.iter().zip(&tickets).map(|(unit, ticket)| self.call(ix, model, provider, unit, ticket));
         let outcomes = join_all(calls).await;
         self.provider_time += begun.elapsed();
         drop(permits);
@@ -291,7 +301,13 @@ impl Run<'_> {
             let (bill, result) = self.settle(ix, model, &unit, outcome);
             self.hold.bill(&ticket, bill);
             match result {
-                Ok(pictures) => bought.extend(pictures),
+                Ok(pictures) => {
+                    if self.durable {
+                        let trace = self.trace(ix, model, &unit);
+                        self.engine.leave_pictures(&self.hold.id(), ticket.seq(), trace, &pictures).await;
+                    }
+                    bought.extend(pictures);
+                }
                 Err(fault) => {
                     gravest = Some(graver(gravest, fault));
                     failed.push(unit);

@@ -44,6 +44,13 @@ pub(crate) struct Reservation {
 #[derive(Debug)]
 pub(crate) struct Ticket(usize);
 
+impl Ticket {
+    /// The number of its attempt.
+    pub(crate) fn seq(&self) -> u32 {
+        u32::try_from(self.0).unwrap_or(u32::MAX)
+    }
+}
+
 /// A call about to be made.
 #[derive(Clone, Debug)]
 pub(crate) struct Intent {

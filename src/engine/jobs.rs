@@ -199,7 +199,7 @@ impl Engine {
         if alone {
             self.requeue(Timestamp::MAX).await;
         }
-        tokio::join!(self.take_up(most), self.keep_hold(), self.send_webhooks());
+        tokio::join!(self.take_up(most), self.keep_hold(), self.send_webhooks(), self.clear_doubts());
     }
 
     async fn take_up(self: &Arc<Self>, most: usize) {
@@ -322,7 +322,7 @@ fn inbound(job: &Job) -> Option<Inbound> {
         key: None,
         request_id: job.id.clone(),
         idempotency_key: Some(key.into()),
-        repeat: Repeat { route, count: None },
+        repeat: Repeat { route, count: None, durable: true },
         share_never: what.get("share_never").and_then(serde_json::Value::as_bool) == Some(true),
         warnings: warnings.filter_map(|warning| warning.as_str().map(str::to_owned)).collect(),
         arrived: Instant::now(),

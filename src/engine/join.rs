@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::admit::normalise;
 use super::conclude::{blank_receipt, fill, joined};
 use super::kept;
-use super::replay::{Identity, Scope, told};
+use super::replay::{Free, Identity, Scope, told};
 use super::served::{How, Inbound};
 use super::tasks::{Purchase, Tasks};
 use super::{Engine, Landed, Order};
@@ -40,15 +40,23 @@ pub(super) enum Way {
 /// Leave to send, asked once before the first call of a purchase.
 #[derive(Clone)]
 pub(crate) struct Departure {
-    lead: Arc<Lead<Landed>>,
+    /// None for a call that nobody shares.
+    lead: Option<Arc<Lead<Landed>>>,
     lease: Option<Arc<Lease>>,
     bound: Instant,
 }
 
 impl Departure {
+    /// Of a call that nobody shares.
+    pub(crate) fn alone(arrived: Instant) -> Self {
+        Self { lead: None, lease: None, bound: arrived }
+    }
+
     /// From here on the purchase goes to its end. Refused when every caller has left, or another replica leads.
     pub(crate) async fn depart(&self) -> Result<(), Refusal> {
-        self.lead.depart().map_err(|_| late(Doubt::NotStarted))?;
+        if let Some(lead) = &self.lead {
+            lead.depart().map_err(|_| late(Doubt::NotStarted))?;
+        }
         let bound = (self.bound + SLACK).saturating_duration_since(Instant::now());
         match &self.lease {
             Some(lease) if !lease.depart(bound).await => Err(late(Doubt::NotStarted)),
@@ -77,6 +85,19 @@ impl Drop for GivenBack {
             let lease = Arc::clone(&self.lease);
             self.tasks.spawn(async move { lease.release().await });
         }
+    }
+}
+
+impl Order {
+    /// Takes up what an earlier purchase left: the plan must then be one of the model that made it.
+    fn resume(&mut self, free: Free) {
+        let found = free.drafts.first().map(|draft| draft.model);
+        if let Some(model) =
+            found.filter(|ix| self.snapshot.catalog.model(*ix).is_some_and(|model| model.sizes().is_some()))
+        {
+            self.request.pinned = Some(model);
+        }
+        (self.claim, self.drafts) = (free.claim, free.drafts);
     }
 }
 
@@ -112,8 +133,16 @@ impl Engine {
         };
         let bound = inbound.arrived + request.terms.deadline.value;
         let lead = Arc::new(lead);
-        let departure = Departure { lead: Arc::clone(&lead), lease: None, bound };
-        let order = Order { snapshot: Arc::clone(snapshot), tenant, request, inbound, claim: None, departure };
+        let departure = Departure { lead: Some(Arc::clone(&lead)), lease: None, bound };
+        let order = Order {
+            snapshot: Arc::clone(snapshot),
+            tenant,
+            request,
+            inbound,
+            claim: None,
+            departure,
+            drafts: Vec::new(),
+        };
         Ok(Way::Lead(self.launch(lead, seat, order, identity)))
     }
 
@@ -139,10 +168,10 @@ impl Engine {
     /// What the ledger has, else what is bought.
     async fn answer(self: &Arc<Self>, mut order: Order, identity: &Identity) -> Landed {
         let Some(scope) = &identity.scope else { return self.fly(order, identity).await };
-        match self.recall(scope, order.snapshot.defaults.buy_again, order.deadline()).await {
+        match self.recall(&order.snapshot, scope, order.deadline()).await {
             Ok(free) => {
                 self.telemetry.idempotency("new");
-                order.claim = Some(free);
+                order.resume(free);
                 self.fly(order, identity).await
             }
             Err(landed) => {
@@ -240,7 +269,7 @@ impl Engine {
             if !matches!(landed, Err(Refusal::IdempotencyKeyReused)) {
                 return landed;
             }
-            match self.recall(scope, order.snapshot.defaults.buy_again, order.deadline()).await {
+            match self.recall(&order.snapshot, scope, order.deadline()).await {
                 Err(theirs) => return told(theirs, &order.inbound),
                 // Theirs came to nothing, so the claim is free again.
                 Ok(_) if Instant::now() < order.deadline() => {}

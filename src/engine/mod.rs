@@ -14,19 +14,25 @@
 mod admit;
 mod allow;
 mod asked;
+mod budgets;
 mod buy;
 mod conclude;
 mod execute;
+mod feedback;
 mod finish;
 mod hold;
 mod jobs;
 mod join;
 mod kept;
+mod learn;
 mod leave;
 mod replay;
+mod resume;
 pub mod served;
 mod standing;
+pub mod studio;
 pub mod tasks;
+pub mod transit;
 mod webhooks;
 mod world;
 
@@ -39,13 +45,16 @@ use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
 use crate::domain::catalog::Model;
+use crate::domain::decision::Situation;
 use crate::domain::image::Format;
 use crate::domain::ledger::Claim;
 use crate::domain::plan::explain::{Explained, explain};
 use crate::domain::plan::{Candidate, Planned, Reason, View, plan};
 use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
+use crate::domain::rule::Explore;
 use crate::policy::{Snapshot, Snapshots};
+use crate::state::doubts::Doubts;
 use crate::state::flights::Flights;
 use crate::state::flights::board::Board;
 use crate::state::jobs::Jobs;
@@ -56,12 +65,15 @@ use crate::transport::webhook::Webhooks;
 
 use admit::{authenticate, normalise};
 use conclude::{blank_receipt, fill, joined};
-use execute::Run;
+use execute::{Draft, Run};
 use jobs::Desk;
 use join::{Departure, Way};
+use learn::Learner;
 use tasks::Tasks;
 use world::World;
 
+pub use budgets::BudgetStanding;
+pub use feedback::{Feedback, Taken};
 pub use jobs::JobReport;
 pub use served::{Expected, How, Inbound, Repeat, Served, ServedImage, Timings};
 pub use standing::{Acceptance, ModelStanding, Standing};
@@ -98,14 +110,19 @@ pub struct Engine {
     transport: Arc<dyn Transport>,
     telemetry: Arc<Telemetry>,
     world: World,
+    learner: Learner,
     flights: Flights<Landed>,
     board: Option<Arc<dyn Board>>,
     desk: Desk,
+    doubts: Doubts,
     webhooks: Option<Webhooks>,
     name: String,
     tasks: Tasks,
     dice: Mutex<StdRng>,
     keep_prompts: bool,
+    /// The policy whose budgets the ledger has counted.
+    counted: tokio::sync::Mutex<Option<Arc<str>>>,
+    thumbs: studio::Thumbs,
 }
 
 /// A request on its way through the rooms that cost money.
@@ -117,6 +134,8 @@ struct Order {
     inbound: Inbound,
     claim: Option<Claim>,
     departure: Departure,
+    /// What an earlier purchase of it has bought and not delivered.
+    drafts: Vec<Draft>,
 }
 
 impl Order {
@@ -131,6 +150,7 @@ impl Engine {
         let world = World::new(Arc::clone(&parts.limits));
         let dice = parts.dice.map_or_else(|| StdRng::seed_from_u64(rand::random()), StdRng::seed_from_u64);
         let desk = Desk::new(Jobs::new(Arc::clone(&parts.ledger)));
+        let doubts = Doubts::new(Arc::clone(&parts.ledger));
         Self {
             snapshots: parts.snapshots,
             ledger: parts.ledger,
@@ -139,14 +159,18 @@ impl Engine {
             transport: parts.transport,
             telemetry: parts.telemetry,
             world,
+            learner: Learner::new(),
             flights: Flights::default(),
             board: None,
             desk,
+            doubts,
             webhooks: None,
             name: uuid::Uuid::now_v7().simple().to_string(),
             tasks: Tasks::default(),
             dice: Mutex::new(dice),
             keep_prompts: parts.keep_prompts,
+            counted: tokio::sync::Mutex::default(),
+            thumbs: studio::Thumbs::default(),
         }
     }
 
@@ -195,23 +219,26 @@ impl Engine {
     }
 
     /// The rooms that cost money.
-    async fn generate(&self, order: Order) -> Landed {
+    async fn generate(&self, mut order: Order) -> Landed {
         let bound = self.world.bind(&order.snapshot);
         let planning = Instant::now();
-        let planned = self.plan_now(&order.snapshot, &bound, &order.request);
-        let allowed = match feasible(&order, &planned) {
-            Ok(()) => self.allow(&order, &planned.0).await,
+        let ready = self.in_force(&order.snapshot).await;
+        let found = self.plan_now(&order.snapshot, &bound, &order.request);
+        let allowed = match ready.and(feasible(&order, &found)) {
+            Ok(()) => self.allow(&order, &found.0).await,
             Err(refusal) => Err(refusal),
         };
-        let (planned, _allowed) = match allowed {
-            Ok(permit) => (planned.0, permit),
+        let (planned, view) = found;
+        let _allowed = match allowed {
+            Ok(permit) => permit,
             Err(refusal) => {
                 let receipt = blank_receipt(&order.inbound, &order.snapshot);
                 return self.reported(Err(refusal), fill(receipt, &order), order.inbound.arrived);
             }
         };
         let planning = planning.elapsed();
-        let mut hold = self.admit(&order);
+        let decision = self.decision(&order, &planned, &view);
+        let mut hold = self.admit(&order, decision);
         let mut run = Run {
             engine: self,
             snapshot: &order.snapshot,
@@ -221,29 +248,57 @@ impl Engine {
             today: clock::today(),
             deadline: order.deadline(),
             provider_time: Duration::ZERO,
-            drafts: Vec::new(),
+            drafts: std::mem::take(&mut order.drafts),
+            durable: order.inbound.repeat.durable,
             moderated: None,
             begun: Instant::now(),
             worth: None,
             denied: None,
         };
-        let made = run.through(&planned).await;
+        let mut made = run.through(&planned).await;
+        let lesser;
+        if let Err(Refusal::BudgetExhausted(full)) = &made
+            && let Some(request) = budgets::downgraded(&order.request, &order.snapshot, full)
+        {
+            let full = full.clone();
+            lesser = request;
+            let (mut planned, _) = self.plan_now(&order.snapshot, &bound, &lesser);
+            planned.cheapest_first();
+            run.request = &lesser;
+            made = run.through(&planned).await.map(|made| made.declaring(budgets::declared(&full)));
+        }
         let provider_time = run.provider_time;
         self.conclude(order, hold, made, provider_time, planning).await
     }
 
+    /// How the plan came about, for the books.
+    fn decision(&self, order: &Order, planned: &Planned, view: &View) -> String {
+        let (snapshot, request) = (&order.snapshot, &order.request);
+        let guess = snapshot.guess(request.task);
+        let mut note = Situation::note(request, &snapshot.catalog, view, &guess, clock::today());
+        let mut dice = StdRng::seed_from_u64(self.dice().random());
+        note.extend(learn::decision(&snapshot.catalog, request, planned, &mut dice));
+        serde_json::Value::Object(note).to_string()
+    }
+
     fn plan_now(&self, snapshot: &Snapshot, bound: &world::Bound, request: &GenerationRequest) -> (Planned, View) {
-        let view = self.world.view(bound, snapshot, request, clock::now());
+        let mut view = self.world.view(bound, snapshot, request, clock::now());
+        let sampled = request.terms.explore == Explore::Sampled;
+        let mut dice = sampled.then(|| StdRng::seed_from_u64(self.dice().random()));
+        let dice = dice.as_mut().map(|dice| -> &mut dyn rand::Rng { dice });
+        self.learner.inform(&mut view, snapshot, request, dice);
         (plan(request, &snapshot.catalog, &view, clock::today()), view)
     }
 
     /// What `serve` would do, and why; buys nothing.
-    pub fn explain(&self, inbound: &Inbound) -> Result<Explained, Refusal> {
+    pub async fn explain(&self, inbound: &Inbound) -> Result<Explained, Refusal> {
         let snapshot = self.snapshots.current();
         let tenant = authenticate(&snapshot, inbound.key.as_deref())?;
         let request = normalise(&snapshot, &tenant, inbound)?;
         let bound = self.world.bind(&snapshot);
-        let (planned, view) = self.plan_now(&snapshot, &bound, &request);
+        let mut view = self.world.view(&bound, &snapshot, request.task, clock::now());
+        view.budgets = self.left(&budgets::purse(&snapshot, &tenant, &request, clock::now())).await;
+        let planned = plan(&request, &snapshot.catalog, &view, clock::today());
         Ok(explain(&planned, &request, &snapshot.catalog, &view))
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::execute::Draft;
 use super::kept;
 use super::served::{How, Inbound, Served};
 use super::{Engine, Landed};
@@ -101,24 +102,40 @@ enum Recalled {
     /// This.
     Answer(Box<Landed>),
     /// Perhaps something: its money is in doubt and there is no answer.
-    Doubt(Refusal),
+    Doubt(Refusal, Box<Record>),
+}
+
+/// Leave to buy.
+#[derive(Clone, Default)]
+pub(super) struct Free {
+    /// The claim under which to buy.
+    pub(super) claim: Option<Claim>,
+    /// What an earlier purchase has bought and not delivered.
+    pub(super) drafts: Vec<Draft>,
 }
 
 impl Engine {
-    /// What `scope` has bought, waiting for another process that is buying; else the claim under which to buy.
-    pub(super) async fn recall(&self, scope: &Scope, buy_again: bool, deadline: Instant) -> Result<Claim, Landed> {
-        let mut takes = 0;
+    /// What `scope` has bought, waiting for another process that is buying; else leave to buy.
+    pub(super) async fn recall(&self, snapshot: &Snapshot, scope: &Scope, deadline: Instant) -> Result<Free, Landed> {
+        let (mut takes, mut drafts) = (0, Vec::new());
         loop {
             let claim = scope.claim(takes);
             if scope.life.is_zero() {
-                return Ok(claim);
+                return Ok(Free { claim: Some(claim), drafts });
             }
             match self.recall_one(&claim, deadline).await {
                 Err(refusal) => return Err(Err(refusal)),
-                Ok(Recalled::Free) => return Ok(claim),
+                Ok(Recalled::Free) => return Ok(Free { claim: Some(claim), drafts }),
                 Ok(Recalled::Answer(landed)) => return Err(*landed),
-                Ok(Recalled::Doubt(_)) if buy_again && takes + 1 < MOST_TAKES => takes += 1,
-                Ok(Recalled::Doubt(refusal)) => return Err(Err(refusal)),
+                Ok(Recalled::Doubt(refusal, record)) => {
+                    let found = self.pick_up(snapshot, &record, deadline).await;
+                    let may_buy = found.is_some() || snapshot.defaults.buy_again;
+                    if !may_buy || takes + 1 >= MOST_TAKES {
+                        return Err(Err(refusal));
+                    }
+                    drafts = found.unwrap_or(drafts);
+                    takes += 1;
+                }
             }
         }
     }
@@ -146,6 +163,7 @@ impl Engine {
     }
 
     async fn replay(&self, record: Record) -> Recalled {
+        let kept = Box::new(record.clone());
         let outcome = record.closing.as_ref().map_or("running", |closing| closing.outcome);
         let (attempts, answer) = match record.closing {
             Some(closing) => (closing.attempts, closing.answer),
@@ -165,7 +183,7 @@ impl Engine {
             "providers_failed" => Refusal::ProvidersFailed(attempts),
             _ => Refusal::DeadlineExceeded { outcome: Doubt::Ambiguous, attempts },
         };
-        Recalled::Doubt(refusal)
+        Recalled::Doubt(refusal, kept)
     }
 }
 

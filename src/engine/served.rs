@@ -43,6 +43,8 @@ pub struct Repeat {
     pub route: &'static str,
     /// How often the client has tried before, where it says so (`x-stainless-retry-count`).
     pub count: Option<u32>,
+    /// Whether it must be able to go on after a crash: each picture is kept as soon as it is bought.
+    pub durable: bool,
 }
 
 /// An answer.

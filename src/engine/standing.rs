@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use super::Engine;
-use super::world::{Bound, posterior};
+use super::world::Bound;
 use crate::domain::breaker::State;
-use crate::domain::catalog::{Catalog, Latency, Model, ModelIx, TaskIx};
+use crate::domain::catalog::{Latency, Model, ModelIx, TaskIx};
 use crate::domain::quality::Posterior;
+use crate::policy::Snapshot;
 use crate::state::Draw;
 use crate::state::limits::{Counting, Left};
 use crate::telemetry::clock;
@@ -68,7 +69,7 @@ impl Engine {
                 off: provider.off.clone(),
                 breaker: word(bound.provider_breaker(usize::from(ix.0), now)),
                 quota: self.limits.left(&draw, now),
-                models: ours.map(|(ix, model)| self.model_standing(ix, model, catalog, &bound)).collect(),
+                models: ours.map(|(ix, model)| self.model_standing(ix, model, &snapshot, &bound)).collect(),
             }
         };
         catalog.providers().map(standing).collect()
@@ -79,17 +80,12 @@ impl Engine {
         self.limits.counting()
     }
 
-    /// Whether the engine can serve: at least one provider that generates is on.
-    pub fn ready(&self) -> bool {
-        !self.snapshot().is_empty_handed()
-    }
-
-    fn model_standing(&self, ix: ModelIx, model: &Model, catalog: &Catalog, bound: &Bound) -> ModelStanding {
+    fn model_standing(&self, ix: ModelIx, model: &Model, snapshot: &Snapshot, bound: &Bound) -> ModelStanding {
         let retired = model.retired.filter(|day| *day <= clock::today()).map(|day| format!("retired on {day}"));
         let off = model.off.as_deref().map(str::to_owned);
         let accept = |(at, task): (u16, &crate::domain::catalog::Task)| Acceptance {
             task: task.name.clone(),
-            posterior: posterior(model, TaskIx(at)),
+            posterior: self.learner.of_task(snapshot, ix, model, TaskIx(at)),
         };
         let generates = model.sizes().is_some();
         ModelStanding {
@@ -98,8 +94,13 @@ impl Engine {
             quota: self.limits.left(&Draw { owner: &model.id, limits: &model.limits }, clock::now()),
             breaker: word(bound.model_breaker(ix, clock::now())),
             latency: bound.latency(ix),
-            accept: (0u16..).zip(&catalog.tasks).filter(|_| generates).map(accept).collect(),
+            accept: (0u16..).zip(&snapshot.catalog.tasks).filter(|_| generates).map(accept).collect(),
         }
+    }
+
+    /// Whether the engine can serve: at least one provider that generates is on.
+    pub fn ready(&self) -> bool {
+        !self.snapshot().is_empty_handed()
     }
 }
 

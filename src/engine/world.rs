@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tower::retry::budget::{Budget, TpsBudget};
 
 use crate::domain::breaker::{Breaker, Settings, Signal, State};
-use crate::domain::catalog::{Latency, Model, ModelIx, Provider, TaskIx};
+use crate::domain::catalog::{Latency, Model, ModelIx, Provider, ProviderIx, TaskIx};
 use crate::domain::latency::Estimate;
 use crate::domain::plan::{Gate, ModelView, View};
 use crate::domain::quality::{Posterior, Prior};
@@ -111,7 +111,7 @@ impl World {
             };
             ModelView { gate, latency, accept: posterior(model, request.task) }
         });
-        View { models: models.collect() }
+        View { models: models.collect(), ..View::default() }
     }
 
     /// Whether the limits have room for the first call of this request.
@@ -165,6 +165,28 @@ impl Bound {
         }
         if let Some(own) = self.models.get(usize::from(ix.0)) {
             locked(&own.breaker).withdraw();
+        }
+    }
+
+    /// Like [`Bound::admit`], for a call that no model of the policy makes.
+    pub(crate) fn admit_provider(&self, ix: ProviderIx, now: Timestamp) -> Result<(), Duration> {
+        let Some(provider) = self.providers.get(usize::from(ix.0)) else {
+            return Ok(());
+        };
+        locked(&provider.breaker).admit(now).map_err(|until| until.duration_since(now).unsigned_abs())
+    }
+
+    /// Like [`Bound::withdraw`], for a call that no model of the policy makes.
+    pub(crate) fn withdraw_provider(&self, ix: ProviderIx) {
+        if let Some(provider) = self.providers.get(usize::from(ix.0)) {
+            locked(&provider.breaker).withdraw();
+        }
+    }
+
+    /// Like [`Bound::hear`], for a call that no model of the policy makes.
+    pub(crate) fn hear_provider(&self, ix: ProviderIx, signal: Signal, now: Timestamp) {
+        if let Some(provider) = self.providers.get(usize::from(ix.0)) {
+            locked(&provider.breaker).hear(signal, now);
         }
     }
 

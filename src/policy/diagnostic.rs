@@ -208,7 +208,8 @@ impl Sink {
 }
 
 /// The codes of every finding. Their hundreds group them: 00 the file, 01 its shape, 02 single values, 03 names that
-/// point elsewhere, 04 names themselves, 05 models and prices, 06 rules, tiers and tasks, 07 limits.
+/// point elsewhere, 04 names themselves, 05 models and prices, 06 rules, tiers and tasks, 07 limits, 08 the
+/// pass-through.
 pub mod codes {
     macro_rules! codes {
         ($($(#[$doc:meta])* $code:ident)*) => { $($(#[$doc])* pub const $code: &str = stringify!($code);)* };
@@ -302,6 +303,14 @@ pub mod codes {
         E0803
         /// A budget by more pairs of metadata than one.
         E0804
+        /// A route whose call is not a method and a path.
+        E0901
+        /// A route's field whose place cannot be read.
+        E0902
+        /// A route that does not have exactly one of `usd` and `model`.
+        E0903
+        /// A route for a model that the policy does not sell.
+        E0904
         /// A price that nobody has confirmed for over a year.
         W0501
         /// A provider without models.

@@ -10,7 +10,7 @@ use super::diagnostic::{Diagnostic, codes};
 use super::source::Source;
 
 const ROOT: &[&str] =
-    &["version", "defaults", "breaker", "key", "budget", "tier", "rule", "task", "sizes", "provider", "model"];
+    &["version", "defaults", "breaker", "proxy", "key", "budget", "tier", "rule", "task", "sizes", "provider", "model"];
 const DEFAULTS: &[&str] = &[
     "quality",
     "deadline",
@@ -19,6 +19,7 @@ const DEFAULTS: &[&str] = &[
     "review_cost_usd",
     "wait_value_usd_per_s",
     "share",
+    "explore",
     "drop_negative_prompt",
     "on_moderation",
     "takeover",
@@ -26,9 +27,9 @@ const DEFAULTS: &[&str] = &[
     "prior_weight",
 ];
 const BREAKER: &[&str] = &["consecutive", "success_share", "min_samples", "window", "open_for", "open_at_most"];
-const KEY: &[&str] = &["name", "sha256", "limits"];
+const KEY: &[&str] = &["name", "sha256", "reviewer", "limits"];
 const BUDGET: &[&str] = &["name", "usd", "per", "key", "metadata", "task", "provider", "on_exhausted"];
-const TIER: &[&str] = &["about", "quality", "max_cost_usd", "deadline", "priority"];
+const TIER: &[&str] = &["about", "quality", "max_cost_usd", "deadline", "priority", "explore"];
 const RULE: &[&str] = &[
     "id",
     "when",
@@ -43,7 +44,9 @@ const RULE: &[&str] = &[
     "review_cost_usd",
 ];
 const TASK: &[&str] = &["about", "quoted_text", "words"];
-const PROVIDER: &[&str] = &["dialect", "base_url", "key", "off", "local", "only_on_prem", "limits", "options"];
+const PROVIDER: &[&str] = &["dialect", "base_url", "key", "off", "local", "only_on_prem", "limits", "options", "route"];
+const PROXY: &[&str] = &["on", "patience"];
+const ROUTE: &[&str] = &["call", "usd", "model", "images", "size", "tell"];
 const LIMIT: &[&str] = &["name", "units", "unit", "per", "burst", "mode", "degrade"];
 const MODEL: &[&str] = &[
     "remote",
@@ -87,12 +90,14 @@ fn order(path: &[&str]) -> Option<&'static [&'static str]> {
         [] => ROOT,
         ["defaults"] => DEFAULTS,
         ["breaker"] => BREAKER,
+        ["proxy"] => PROXY,
         ["key"] => KEY,
         ["budget"] => BUDGET,
         ["tier", _] => TIER,
         ["rule"] => RULE,
         ["task", _] => TASK,
         ["provider", _] => PROVIDER,
+        ["provider", _, "route"] => ROUTE,
         ["model", _] => MODEL,
         ["provider" | "model", _, "limits"] | ["key", "limits"] => LIMIT,
         ["model", _, "free"] => FREE,

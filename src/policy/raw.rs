@@ -9,6 +9,7 @@
 mod at;
 mod budget;
 mod market;
+mod native;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ pub(super) use budget::{Budget, OnExhausted, Period};
 pub(super) use market::{
     Degrade, Format, Free, Latency, Limit, LimitMode, LimitUnit, Model, Per, Price, Provider, TokenRates, Upscale,
 };
+pub(super) use native::{Proxy, Route};
 
 /// Tables by name, as `[model."stability/core"]`.
 pub(super) type Named<T> = BTreeMap<At<String>, T>;
@@ -35,6 +37,8 @@ pub(super) struct Policy {
     pub(super) defaults: Option<At<Defaults>>,
     /// When a provider or model is left alone after failures.
     pub(super) breaker: Option<Breaker>,
+    /// The native pass-through; off when left out.
+    pub(super) proxy: Option<At<Proxy>>,
     /// Callers' API keys; `tollgate key new NAME` prints a row. Without any, callers need none.
     #[serde(default)]
     pub(super) key: Vec<Key>,
@@ -83,6 +87,9 @@ pub(super) struct Defaults {
     pub(super) wait_value_usd_per_s: Option<At<f64>>,
     /// When identical requests in flight share one purchase.
     pub(super) share: Option<Share>,
+    /// How the planner learns what it knows too little of; nothing is explored before the first verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) explore: Option<Explore>,
     /// Whether a model without negative prompts may serve a request that has one; declared in the answer.
     pub(super) drop_negative_prompt: Option<bool>,
     /// What follows when a provider's moderation refuses.
@@ -127,6 +134,18 @@ pub(super) enum Share {
     Never,
 }
 
+/// How the planner learns what it knows too little of.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Explore {
+    /// Not at all.
+    Off,
+    /// It prefers what may be better, the less the more it knows.
+    Optimistic,
+    /// It draws lots by what it believes: for many replicas or slow raters.
+    Sampled,
+}
+
 /// What follows when a provider's moderation refuses.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -160,6 +179,9 @@ pub(super) struct Key {
     /// What the caller may ask for.
     #[serde(default)]
     pub(super) limits: Vec<At<Limit>>,
+    /// Sees and judges the pictures of every key in the studio; without it, its own alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) reviewer: bool,
 }
 
 /// A name for a level of quality.
@@ -175,6 +197,9 @@ pub(super) struct Tier {
     pub(super) max_cost_usd: Option<At<f64>>,
     /// From a request's arrival to its answer, such as "2m".
     pub(super) deadline: Option<At<String>>,
+    /// Whether its requests may be used to learn; they may when it does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) explore: Option<bool>,
     /// Which jobs go first: those of a greater number. 0 when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) priority: Option<At<i64>>,

@@ -14,11 +14,12 @@ use crate::domain::breaker::Settings;
 use crate::domain::budget::Budget;
 use crate::domain::catalog::{Catalog, Model, ModelIx, Place, TaskIx};
 use crate::domain::money::Money;
+use crate::domain::native::Native;
 use crate::domain::plan::{Gate, ModelView, View};
 use crate::domain::quality::{Posterior, Prior};
 use crate::domain::quota::Limit;
 use crate::domain::request::{Ask, GenerationRequest, ModelChoice, Quality};
-use crate::domain::rule::{Share, Source, Term, Terms};
+use crate::domain::rule::{Explore, Share, Source, Term, Terms};
 use crate::transport::Endpoint;
 
 /// For upscalers, whose own acceptance the planner does not ask for.
@@ -48,6 +49,8 @@ pub struct Snapshot {
     pub budgets: Vec<Arc<Budget>>,
     /// When a provider or model is left alone.
     pub breaker: Settings,
+    /// The pass-through: what it lets by, and for how much.
+    pub native: Native,
     /// What the operator should look at.
     pub warnings: Vec<Diagnostic>,
     classifier: Classifier,
@@ -65,6 +68,7 @@ pub(super) struct Parts {
     pub(super) keys: Vec<ApiKey>,
     pub(super) budgets: Vec<Arc<Budget>>,
     pub(super) breaker: Settings,
+    pub(super) native: Native,
 }
 
 /// A name for a level of quality.
@@ -80,6 +84,8 @@ pub struct Tier {
     pub max_cost: Option<Term<Money>>,
     /// From arrival to answer.
     pub deadline: Option<Term<Duration>>,
+    /// Whether its requests may be used to learn.
+    pub explore: bool,
     /// Which jobs go first: those of a greater number.
     pub priority: i64,
     /// Where its `quality` is written.
@@ -118,6 +124,8 @@ pub struct Defaults {
     pub wait_value: Option<Money>,
     /// When identical requests share one purchase.
     pub share: Share,
+    /// How the planner learns what it knows too little of.
+    pub explore: Explore,
     /// Whether a negative prompt may be dropped.
     pub drop_negative_prompt: bool,
     /// Whether a moderated request goes on to the next provider.
@@ -167,6 +175,8 @@ pub struct ApiKey {
     pub owner: Arc<str>,
     /// What the caller may ask for.
     pub limits: Vec<Limit>,
+    /// Whether it sees and judges every key's pictures in the studio.
+    pub reviewer: bool,
     /// Where the policy says so.
     pub place: Place,
 }
@@ -182,7 +192,8 @@ pub struct Unresolved {
 
 impl Snapshot {
     pub(super) fn new(parts: Parts, warnings: Vec<Diagnostic>) -> Self {
-        let Parts { digest, meaning, catalog, endpoints, tiers, defaults, rules, keys, budgets, breaker } = parts;
+        let Parts { digest, meaning, catalog, endpoints, tiers, defaults, rules, keys, budgets, breaker, native } =
+            parts;
         let classifier = Classifier::new(&catalog.tasks, catalog.default_task);
         Self {
             digest,
@@ -195,6 +206,7 @@ impl Snapshot {
             keys,
             budgets,
             breaker,
+            native,
             warnings,
             classifier,
         }
@@ -213,7 +225,7 @@ impl Snapshot {
             latency: model.latency,
             accept: Posterior::new(model.priors.get(usize::from(task.0)).copied().unwrap_or(NO_PRIOR), 0.0, 0.0),
         };
-        View { models: self.catalog.models.iter().map(model).collect() }
+        View { models: self.catalog.models.iter().map(model).collect(), ..View::default() }
     }
 
     /// The tier of that name.
@@ -336,6 +348,7 @@ impl Snapshot {
             review_cost: rule.and_then(|rule| rule.review_cost).unwrap_or(self.defaults.review_cost),
             wait_value: self.defaults.wait_value,
             share: rule.and_then(|rule| rule.share).unwrap_or(self.defaults.share),
+            explore: if of_tier.is_none_or(|tier| tier.explore) { self.defaults.explore } else { Explore::Off },
             rule: rule.map(|rule| Arc::clone(&rule.id)),
             tier,
         }

@@ -31,6 +31,10 @@ impl Adapter for Automatic1111 {
         Dialect::Automatic1111
     }
 
+    fn auth(&self, _provider: &Provider) -> Auth {
+        Auth::Basic
+    }
+
     fn encode(&self, step: &Step<'_>, model: &Model, provider: &Provider) -> Result<Call, Unsupported> {
         let flavour = Flavour::of(model, provider)?;
         let (path, body) = match step.op {

@@ -39,6 +39,10 @@ impl Adapter for Ideogram {
         Dialect::Ideogram
     }
 
+    fn auth(&self, _provider: &Provider) -> Auth {
+        Auth::Header("Api-Key")
+    }
+
     fn encode(&self, step: &Step<'_>, model: &Model, _provider: &Provider) -> Result<Call, Unsupported> {
         if step.seed.is_some() && step.images > 1 {
             return Err(Unsupported("one seed gives the same picture in every image of an Ideogram call".into()));

@@ -12,6 +12,7 @@ mod common;
 mod google;
 mod ideogram;
 pub mod local;
+pub mod native;
 mod openai;
 #[cfg(test)]
 mod samples;
@@ -47,6 +48,9 @@ pub fn adapter(dialect: Dialect) -> Option<&'static dyn Adapter> {
 pub trait Adapter: Sync {
     /// The dialect that it speaks.
     fn dialect(&self) -> Dialect;
+
+    /// How this provider wants its credential, for calls that are passed on as they came.
+    fn auth(&self, provider: &Provider) -> Auth;
 
     /// The first call of a step.
     fn encode(&self, step: &Step<'_>, model: &Model, provider: &Provider) -> Result<Call, Unsupported>;

@@ -37,6 +37,10 @@ impl Adapter for Stability {
         Dialect::Stability
     }
 
+    fn auth(&self, _provider: &Provider) -> Auth {
+        Auth::Bearer
+    }
+
     fn encode(&self, step: &Step<'_>, model: &Model, _provider: &Provider) -> Result<Call, Unsupported> {
         let route = Route::of(model)?;
         if step.images != 1 {

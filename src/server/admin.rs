@@ -14,7 +14,7 @@ use super::routes::{json, text};
 use super::wire::json::Json;
 use crate::domain::catalog::{Catalog, Model, Price, Provider, Role, Unit};
 use crate::domain::quota::Mode;
-use crate::engine::{Engine, ModelStanding, Standing};
+use crate::engine::{BudgetStanding, Engine, ModelStanding, Standing};
 use crate::policy::Snapshot;
 use crate::policy::watch::{Cause, ReloadReport};
 use crate::state::limits::{Counting, Left};
@@ -55,6 +55,13 @@ pub(super) async fn metrics(engine: &Arc<Engine>) -> Response<Payload> {
         Ok(sums) => sums.iter().for_each(|doubt| telemetry.doubt(&doubt.provider, doubt.sum, Some(doubt.oldest))),
         Err(_) => telemetry.ledger_error("unavailable"),
     }
+    telemetry.budgets_anew();
+    match engine.budgets().await {
+        Ok(budgets) => budgets.iter().for_each(|budget| {
+            telemetry.budget(&budget.name, budget.budget.cap, budget.total, budget.resets, budget.forecast);
+        }),
+        Err(_) => telemetry.ledger_error("unavailable"),
+    }
     for standing in engine.standings() {
         telemetry.breaker(&standing.name, standing.breaker);
         for left in &standing.quota {
@@ -85,16 +92,44 @@ pub(super) async fn reload(engine: &Arc<Engine>) -> Response<Payload> {
 }
 
 /// `GET /providers`.
-pub(super) fn providers(engine: &Arc<Engine>) -> Response<Payload> {
+pub(super) async fn providers(engine: &Arc<Engine>) -> Response<Payload> {
+    let budgets = engine.budgets().await;
     let mut body = Json::default();
     body.object(|body| {
         body.key("providers").array(&engine.standings(), |body, standing| {
             body.object(|body| provider(body, standing));
         });
         body.key("limits").object(|body| counting(body, engine.counting()));
+        match &budgets {
+            Ok(budgets) => body.key("budgets").array(budgets, |body, standing| {
+                body.object(|body| budget(body, standing));
+            }),
+            // What cannot be read now is not shown as nothing.
+            Err(_) => body.key("budgets").raw("null"),
+        };
         body.key("policy").text(&engine.snapshot().digest);
     });
     json(Payload::of(body.finish()))
+}
+
+fn budget(body: &mut Json, standing: &BudgetStanding) {
+    let budget = &standing.budget;
+    body.key("name").text(&standing.name);
+    body.key("counts").text(&budget.scope.words());
+    body.key("per").text(budget.period.name());
+    body.key("on_exhausted").text(budget.on_exhausted.name());
+    body.key("limit_usd").usd(budget.cap);
+    body.key("spent_usd").usd(standing.total.settled);
+    body.key("reserved_usd").usd(standing.total.reserved);
+    body.key("ambiguous_usd").usd(standing.total.ambiguous);
+    body.key("left_usd").usd(standing.left);
+    body.key("forecast_usd");
+    match standing.forecast {
+        Some(forecast) => body.usd(forecast),
+        None => body.raw("null"),
+    };
+    body.key("resets_at").text_or_null(standing.resets.map(|at| at.to_string()).as_deref());
+    body.key("at").text(&budget.place.to_string());
 }
 
 fn provider(body: &mut Json, standing: &Standing) {

@@ -58,8 +58,11 @@ pub(super) async fn accept(listener: TcpListener, door: Door, bounds: Bounds, mu
         }
     }
     drop(listener);
+    let farewell = door.farewell().min(bounds.grace);
+    // Whoever is left after it is idle, or has a request under way.
+    let _ = timeout(farewell, async { while connections.join_next().await.is_some() {} }).await;
     let under_way = graceful.count();
-    if timeout(bounds.grace, graceful.shutdown()).await.is_err() {
+    if timeout(bounds.grace.saturating_sub(farewell), graceful.shutdown()).await.is_err() {
         tracing::warn!(under_way, "the grace time is over; what is left is cut off");
     }
     connections.shutdown().await;

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -25,6 +26,7 @@ use tower_http::body::UnsyncBoxBody;
 use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 
 use super::intake::Intake;
+use super::parting::Parting;
 use super::payload::Payload;
 use super::problem::{Problem, Readers};
 use super::routes::{Route, Routes};
@@ -39,6 +41,7 @@ use crate::telemetry::{Exchange, InFlight, Telemetry, clock};
 pub(super) struct Door {
     routes: Arc<Routes>,
     slots: Arc<Semaphore>,
+    parting: Parting,
 }
 
 /// A request as it arrived.
@@ -50,6 +53,8 @@ pub(super) struct Arrival {
     pub(super) arrived: Instant,
     /// For the books.
     pub(super) received: Timestamp,
+    /// What follows the `?`; empty when nothing does.
+    pub(super) query: Arc<str>,
     /// Whose readers its errors are for.
     pub(super) readers: Readers,
 }
@@ -59,8 +64,14 @@ pub(super) struct Arrival {
 pub(super) struct Ended(pub(super) &'static str);
 
 impl Door {
-    pub(super) fn new(routes: Routes, in_flight: usize) -> Self {
-        Self { routes: Arc::new(routes), slots: Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS))) }
+    pub(super) fn new(routes: Routes, in_flight: usize, parting: Parting) -> Self {
+        let slots = Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)));
+        Self { routes: Arc::new(routes), slots, parting }
+    }
+
+    /// How long idle connections are kept at the end.
+    pub(super) fn farewell(&self) -> Duration {
+        self.parting.farewell()
     }
 
     pub(super) fn telemetry(&self) -> &Arc<Telemetry> {
@@ -78,6 +89,7 @@ impl Door {
             request_id: headers::request_id(request.headers()),
             arrived: Instant::now(),
             received: clock::now(),
+            query: request.uri().query().unwrap_or_default().into(),
             readers: if request.uri().path().starts_with("/v1/") { Readers::Openai } else { Readers::Native },
         };
         let found = self.routes.find(request.method(), request.uri());
@@ -102,6 +114,9 @@ impl Door {
         );
 
         self.routes.sign(&arrival, answer.headers_mut());
+        if self.parting.is_handed_over() {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         account.status = answer.status().as_u16();
         account.outcome = answer.extensions().get::<Ended>().map_or("internal", |ended| ended.0);
         answer.map(|body| Tracked { body, _account: account })

@@ -20,7 +20,7 @@ use super::problem::Problem;
 use super::routes::{self, json};
 use super::wire::ask::{self, Parsed};
 use super::wire::headers::{self, Accept};
-use super::wire::{answer, openai, plan};
+use super::wire::{answer, feedback, openai, plan};
 use crate::domain::refusal::Refusal;
 use crate::engine::{Engine, How, Inbound, Repeat, Served};
 use crate::telemetry::clock;
@@ -107,8 +107,18 @@ impl Call<'_> {
         let (body, label) = self.body(intake).await?;
         let inbound = self.inbound(self.told(ask::parse(&body).map_err(Problem::from))?, label, "plan")?;
         let policy = Arc::clone(&self.engine.snapshot().digest);
-        let explained = self.engine.explain(&inbound)?;
+        let explained = self.engine.explain(&inbound).await?;
         Ok(json(plan::plan(&explained, &policy, &inbound.warnings)))
+    }
+
+    /// `POST /generations/{id}/feedback`.
+    pub(super) async fn feedback(&self, id: &str, intake: &mut Intake) -> Result<Response<Payload>, Problem> {
+        let (body, label) = self.body(intake).await?;
+        let (said, mut warnings) = self.told(feedback::parse(&body).map_err(Problem::from))?;
+        warnings.extend(label);
+        let key = headers::bearer(self.headers);
+        let taken = self.told(self.engine.feedback(key.as_deref(), id, said.clone()).await.map_err(Problem::from))?;
+        Ok(json(feedback::answer(&said, &taken, &warnings)))
     }
 
     /// `GET /v1/models`.
@@ -156,7 +166,7 @@ impl Call<'_> {
             key: headers::bearer(self.headers),
             request_id: Arc::clone(&self.arrival.request_id),
             idempotency_key: headers::idempotency_key(self.headers)?,
-            repeat: Repeat { route, count: headers::retry_count(self.headers) },
+            repeat: Repeat { route, count: headers::retry_count(self.headers), durable: false },
             share_never: headers::share_never(self.headers)?,
             warnings,
             arrived: self.arrival.arrived,

@@ -18,13 +18,9 @@ use crate::engine::Engine;
 
 /// The picture, or 304 when the caller has it.
 pub(super) async fn serve(engine: &Arc<Engine>, file: &str, headers: &HeaderMap) -> Result<Response<Payload>, Problem> {
-    let missing = || Problem::from(Refusal::NotFound("There is no such image.".to_owned()));
     let (sha256, format) = named(file).ok_or_else(missing)?;
-    let mut answer = if has(headers, sha256) {
-        let mut answer = Response::new(Payload::default());
-        *answer.status_mut() = StatusCode::NOT_MODIFIED;
-        answer.extensions_mut().insert(Ended("ok"));
-        answer
+    let mut answer = if let Some(known) = bare(headers, sha256) {
+        known
     } else {
         let bytes = engine.image(sha256, format).await?.ok_or_else(missing)?;
         let mut answer = routes::text(format.media_type(), bytes);
@@ -47,8 +43,23 @@ pub(super) async fn serve(engine: &Arc<Engine>, file: &str, headers: &HeaderMap)
     Ok(answer)
 }
 
+/// 304 when the caller has what this hash names.
+pub(super) fn bare(headers: &HeaderMap, sha256: &str) -> Option<Response<Payload>> {
+    has(headers, sha256).then(|| {
+        let mut answer = Response::new(Payload::default());
+        *answer.status_mut() = StatusCode::NOT_MODIFIED;
+        answer.extensions_mut().insert(Ended("ok"));
+        answer
+    })
+}
+
+/// What a hash without a picture is told.
+pub(super) fn missing() -> Problem {
+    Refusal::NotFound("There is no such image.".to_owned()).into()
+}
+
 /// The hash and format of a file name, which is both and nothing else.
-fn named(file: &str) -> Option<(&str, Format)> {
+pub(super) fn named(file: &str) -> Option<(&str, Format)> {
     let (sha256, extension) = file.split_once('.')?;
     let is_hash = sha256.len() == 64 && sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     is_hash.then_some((sha256, Format::from_name(extension)?))

@@ -2,7 +2,8 @@
 //!
 //! Why it exists: hyper gives a parsed message; a door needs caps, patience, an account of each exchange and an orderly
 //! end as well. What it refuses to know: plans, prices, providers. Inside are `connection` (sockets to exchanges),
-//! `door` (an exchange and its account), `routes` (paths), `wire` (bodies) and `problem` (status codes, only there).
+//! `door` (an exchange and its account), `routes` (paths), `wire` (bodies) and `problem` (status codes, only there);
+//! `passthrough` is a plane of its own, and Pingora's.
 //! To add a route: `routes.rs`.
 //!
 //! The layers of tower around every exchange, outermost first, and why each may be one: it is about HTTP or load alone,
@@ -21,10 +22,13 @@ mod images;
 mod intake;
 mod jobs;
 mod late;
+mod parting;
+mod passthrough;
 mod payload;
 mod problem;
 mod routes;
 mod socket;
+mod studio;
 mod wire;
 
 use std::io;
@@ -42,8 +46,10 @@ use crate::domain::request::Ask;
 use crate::engine::Engine;
 
 use door::Door;
+use parting::Parting;
 use routes::Routes;
 
+pub use passthrough::Native;
 pub use routes::Plane;
 
 /// What a door bears.
@@ -96,6 +102,7 @@ impl Default for Bounds {
 pub struct Server {
     address: SocketAddr,
     stop: watch::Sender<bool>,
+    parting: Parting,
     accepting: JoinHandle<()>,
 }
 
@@ -106,10 +113,16 @@ impl Server {
         let address = listener.local_addr()?;
         // Probes and scrapes are answered while callers are turned away.
         let in_flight = if plane == Plane::Api { bounds.in_flight } else { usize::MAX };
-        let door = Door::new(Routes::new(plane, engine, bounds.clone()), in_flight);
+        let parting = Parting::default();
+        let door = Door::new(Routes::new(plane, engine, bounds.clone()), in_flight, parting.clone());
         let (stop, stopped) = watch::channel(false);
         let accepting = tokio::spawn(connection::accept(listener, door, bounds, stopped));
-        Ok(Self { address, stop, accepting })
+        Ok(Self { address, stop, parting, accepting })
+    }
+
+    /// The listener is another process's too from now on: connections are let go gently at the end.
+    pub fn hand_over(&self) {
+        self.parting.hand_over();
     }
 
     /// Where it listens.

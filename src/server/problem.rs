@@ -151,6 +151,11 @@ impl Problem {
         answer
     }
 
+    /// The answer with its body as text, for a door that writes it itself.
+    pub(super) fn whole(&self, readers: Readers, request_id: &str) -> (http::response::Parts, String) {
+        (self.answer(readers, request_id).into_parts().0, self.body(request_id))
+    }
+
     fn body(&self, request_id: &str) -> String {
         let face = &self.0.face;
         let mut json = Json::default();

@@ -13,7 +13,7 @@ use super::door::{Arrival, Ended};
 use super::intake::Intake;
 use super::payload::Payload;
 use super::problem::Problem;
-use super::{Bounds, admin, generate, images, jobs};
+use super::{Bounds, admin, generate, images, jobs, studio};
 use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
 use crate::state::limits::Left;
@@ -34,11 +34,13 @@ Tollgate: a cost-aware gateway for image generation.
 
 POST /generate                  {\"prompt\":\"a red fox\"} to an image, its price and why
 POST /plan                      the same body; every candidate plan, spending nothing
+POST /generations/{id}/feedback {\"accepted\":true}: what a person says of it
 GET  /images/{sha256}.{ext}     a picture by its content
 GET  /jobs/{id}?wait=30         work that was asked for with `Prefer: respond-async`; DELETE calls it off
 GET  /jobs/{id}/events          its states as they come
 POST /v1/images/generations     OpenAI's shape; set base_url to this address plus /v1
 GET  /v1/models                 what can be bought
+GET  /studio                    for people: judge pictures, see what they cost and why
 
 On the admin address: GET /metrics /healthz /readyz /policy /providers, POST /-/reload
 ";
@@ -46,6 +48,7 @@ On the admin address: GET /metrics /healthz /readyz /policy /providers, POST /-/
 /// A route, found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
+    Feedback(String),
     Generate,
     Guide,
     Health,
@@ -62,12 +65,14 @@ pub(super) enum Route {
     Providers,
     Ready,
     Reload,
+    Studio(studio::Room),
 }
 
 impl Route {
     /// Its name in metrics.
     pub(super) fn name(&self) -> &'static str {
         match self {
+            Self::Feedback(_) => "feedback",
             Self::Generate => "generate",
             Self::Guide => "guide",
             Self::Health => "healthz",
@@ -83,6 +88,7 @@ impl Route {
             Self::Providers => "providers",
             Self::Ready => "readyz",
             Self::Reload => "reload",
+            Self::Studio(_) => "studio",
         }
     }
 }
@@ -96,7 +102,9 @@ fn api(path: &[&str]) -> Option<(Route, &'static str)> {
         [] => (Route::Guide, GET),
         ["generate"] => (Route::Generate, POST),
         ["plan"] => (Route::Plan, POST),
+        ["generations", id, "feedback"] => (Route::Feedback((*id).to_owned()), POST),
         ["images", file] => (Route::Image((*file).to_owned()), GET),
+        ["studio", place @ ..] => (Route::Studio(studio::find(place)?), GET),
         ["jobs", id] => (Route::Job((*id).to_owned(), None), JOB),
         ["jobs", id, "events"] => (Route::JobEvents((*id).to_owned()), "GET"),
         ["v1", "images", "generations"] => (Route::OpenaiGenerate, POST),
@@ -143,8 +151,16 @@ fn find(plane: Plane, method: &Method, path: &str) -> Result<Route, Problem> {
 }
 
 fn lost(plane: Plane, path: &str, elsewhere: bool) -> String {
-    const API: [&str; 6] =
-        ["/generate", "/plan", "/images/{sha256}.{ext}", "/jobs/{id}", "/v1/images/generations", "/v1/models"];
+    const API: [&str; 8] = [
+        "/generate",
+        "/plan",
+        "/generations/{id}/feedback",
+        "/images/{sha256}.{ext}",
+        "/jobs/{id}",
+        "/v1/images/generations",
+        "/v1/models",
+        "/studio",
+    ];
     const ADMIN: [&str; 6] = ["/metrics", "/healthz", "/readyz", "/policy", "/providers", "/-/reload"];
     if elsewhere {
         let other = if plane == Plane::Api { "admin" } else { "API" };
@@ -208,6 +224,7 @@ impl Routes {
         let (engine, bounds) = (&self.engine, &self.bounds);
         let call = generate::Call { engine, bounds, arrival, headers };
         match route {
+            Route::Feedback(id) => call.feedback(&id, intake).await,
             Route::Generate => call.native(intake).await,
             Route::Guide => Ok(text("text/plain; charset=utf-8", GUIDE)),
             Route::Health => Ok(admin::health(engine)),
@@ -221,9 +238,10 @@ impl Routes {
             Route::OpenaiModels => call.models(),
             Route::Plan => call.plan(intake).await,
             Route::Policy => Ok(admin::policy(engine)),
-            Route::Providers => Ok(admin::providers(engine)),
+            Route::Providers => Ok(admin::providers(engine).await),
             Route::Ready => Ok(admin::ready(engine)),
             Route::Reload => Ok(admin::reload(engine).await),
+            Route::Studio(room) => studio::answer(engine, room, arrival, headers).await,
         }
     }
 }

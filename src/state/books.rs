@@ -27,7 +27,8 @@ pub(super) const CLAIMED: &str = "SELECT 1 FROM generation WHERE claim = ?1";
 pub(super) const LEFT_HELD: &str = "UPDATE attempt SET state = 'ambiguous' WHERE generation = ?1 AND state = 'held'";
 
 pub(super) const SET_ASIDE: &str = "INSERT INTO budget_hold (generation, account, since_us, amount) \
-     VALUES (?1, ?2, ?3, ?4) ON CONFLICT (generation, account) DO UPDATE SET amount = excluded.amount";
+     VALUES (?1, ?2, ?3, ?4) ON CONFLICT (generation, account) DO UPDATE SET amount = \
+     CASE WHEN excluded.amount > budget_hold.amount THEN excluded.amount ELSE budget_hold.amount END";
 
 pub(super) const SET_ASIDE_BEFORE: &str = "SELECT amount FROM budget_hold WHERE generation = ?1 AND account = ?2";
 
@@ -61,7 +62,7 @@ macro_rules! generation_where {
         concat!(
             "SELECT g.id, g.created_us, g.key, g.task, g.model, g.plan, g.rule, g.policy, g.prompt_sha256, g.prompt, ",
             "g.metadata, g.expected_cost, g.expected_accept, g.reserved, g.ended_us, g.outcome, g.made_by, ",
-            "g.latency_us, g.images, g.claim, g.fingerprint, g.answer, ",
+            "g.latency_us, g.images, g.claim, g.fingerprint, g.answer, g.decision, ",
             "a.seq, a.provider, a.model, a.held, a.charged, a.state, a.billed, a.basis, a.outcome, a.detail, ",
             "a.latency_us FROM generation g LEFT JOIN attempt a ON a.generation = g.id WHERE ",
             $condition,
@@ -74,7 +75,7 @@ pub(super) const SHOW: &str = generation_where!("g.id = ?1");
 pub(super) const RECALL: &str = generation_where!("g.claim = ?1 AND g.created_us >= ?2");
 
 /// Where a generation's columns end and its attempt's begin.
-const ATTEMPT: usize = 22;
+const ATTEMPT: usize = 23;
 
 pub(super) const DOUBT: &str = "SELECT a.provider, CAST(SUM(a.held) AS BIGINT), MIN(g.created_us) FROM attempt a \
      JOIN generation g ON g.id = a.generation WHERE a.state = 'ambiguous' GROUP BY a.provider ORDER BY a.provider";
@@ -217,6 +218,7 @@ fn generation(row: &Row, words: &Words) -> Result<Record, Misread> {
         claim: claim(row)?,
         attempts: Vec::new(),
         earmarks: Vec::new(),
+        decision: row.maybe_text(22)?.map(str::to_owned),
     };
     if row.maybe_int(14)?.is_none() {
         return Ok(Record { opening, closing: None });

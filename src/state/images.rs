@@ -16,7 +16,7 @@ use url::Url;
 
 use super::folder::Folder;
 use super::{Durability, Images, ImagesFault};
-use crate::domain::image::Format;
+use crate::domain::image::{Format, sniff};
 use crate::transport::{Boxed, install_tls};
 
 /// Pictures in one place, at `ab/abcdef….png` below it.
@@ -82,18 +82,44 @@ impl Images for StoredImages {
 
     fn get<'a>(&'a self, sha256: &'a str, format: Format) -> Boxed<'a, Result<Option<Bytes>, ImagesFault>> {
         Box::pin(async move {
-            let name = name(sha256, format)?;
-            let found = match &self.place {
-                Place::Folder(folder) => folder.get(name).await.map_err(failed)?,
-                Place::Bucket { store, prefix } => download(&**store, &key(prefix, &name)).await?,
-            };
-            let Some(bytes) = found else { return Ok(None) };
+            let Some(bytes) = self.find(name(sha256, format)?).await? else { return Ok(None) };
             if hash(bytes.clone()).await? == sha256 {
                 Ok(Some(bytes))
             } else {
                 Err(ImagesFault(format!("picture {sha256} is damaged")))
             }
         })
+    }
+
+    fn put_thumb<'a>(&'a self, sha256: &'a str, bytes: Bytes) -> Boxed<'a, Result<(), ImagesFault>> {
+        Box::pin(async move {
+            let name = thumb_name(sha256)?;
+            match &self.place {
+                Place::Folder(folder) => folder.put(name, bytes).await.map_err(failed),
+                Place::Bucket { store, prefix } => {
+                    upload(
+                        &**store,
+                        &key(prefix, &name),
+                        sniff(&bytes).map_or(Format::Webp, |found| found.format),
+                        bytes,
+                    )
+                    .await
+                }
+            }
+        })
+    }
+
+    fn thumb<'a>(&'a self, sha256: &'a str) -> Boxed<'a, Result<Option<Bytes>, ImagesFault>> {
+        Box::pin(async move { self.find(thumb_name(sha256)?).await })
+    }
+}
+
+impl StoredImages {
+    async fn find(&self, name: String) -> Result<Option<Bytes>, ImagesFault> {
+        match &self.place {
+            Place::Folder(folder) => folder.get(name).await.map_err(failed),
+            Place::Bucket { store, prefix } => download(&**store, &key(prefix, &name)).await,
+        }
     }
 }
 
@@ -104,6 +130,12 @@ fn name(sha256: &str, format: Format) -> Result<String, ImagesFault> {
         Some(shelf) if is_digest => Ok(format!("{shelf}/{sha256}.{}", format.name())),
         _ => Err(ImagesFault("a picture's name is the SHA-256 of its bytes, in lower-case hex".into())),
     }
+}
+
+/// `ab/abcdef….thumb`: beside its picture; its bytes say which format they are.
+fn thumb_name(sha256: &str) -> Result<String, ImagesFault> {
+    let name = name(sha256, Format::Webp)?;
+    Ok(name.replace(".webp", ".thumb"))
 }
 
 fn key(prefix: &Key, name: &str) -> Key {

@@ -17,7 +17,9 @@ pub mod redis;
 mod schema;
 pub mod sql;
 pub mod sqlite;
+pub mod studio;
 mod totals;
+pub mod verdicts;
 mod words;
 
 use std::fmt;
@@ -177,6 +179,16 @@ pub trait Images: Send + Sync {
 
     /// The picture of that hash and format, verified against the hash; `None` when there is none.
     fn get<'a>(&'a self, sha256: &'a str, format: Format) -> Boxed<'a, Result<Option<Bytes>, ImagesFault>>;
+
+    /// Keeps a small copy of the picture of that hash beside it. A store that keeps none has it made anew each time.
+    fn put_thumb<'a>(&'a self, _sha256: &'a str, _bytes: Bytes) -> Boxed<'a, Result<(), ImagesFault>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// The small copy, if it is kept. What it shows is not verified: it can be made again.
+    fn thumb<'a>(&'a self, _sha256: &'a str) -> Boxed<'a, Result<Option<Bytes>, ImagesFault>> {
+        Box::pin(async { Ok(None) })
+    }
 }
 
 /// Why a picture could not be stored or read.

@@ -56,6 +56,12 @@ pub enum Metric {
     AmbiguousOldest,
     AmbiguousOpen,
     AuthFailures,
+    BudgetAmbiguous,
+    BudgetForecast,
+    BudgetLimit,
+    BudgetReserved,
+    BudgetSpent,
+    BudgetWindowEnd,
     BuildInfo,
     CircuitState,
     Cost,
@@ -95,10 +101,16 @@ pub enum Metric {
 
 impl Metric {
     /// Every metric.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 44] = [
         Self::AmbiguousOldest,
         Self::AmbiguousOpen,
         Self::AuthFailures,
+        Self::BudgetAmbiguous,
+        Self::BudgetForecast,
+        Self::BudgetLimit,
+        Self::BudgetReserved,
+        Self::BudgetSpent,
+        Self::BudgetWindowEnd,
         Self::BuildInfo,
         Self::CircuitState,
         Self::Cost,
@@ -161,8 +173,40 @@ impl Metric {
             | Self::Images
             | Self::ImageBytes
             | Self::ImagesRejected => self.providers(),
+            Self::BudgetAmbiguous
+            | Self::BudgetForecast
+            | Self::BudgetLimit
+            | Self::BudgetReserved
+            | Self::BudgetSpent
+            | Self::BudgetWindowEnd => self.budgets(),
             _ => self.money(),
         }
+    }
+
+    /// Rows about the caps on money.
+    const fn budgets(self) -> Spec {
+        let (name, help) = match self {
+            Self::BudgetLimit => ("tollgate_budget_limit_usd", "The cap of a budget."),
+            Self::BudgetSpent => ("tollgate_budget_spent_usd", "Dollars charged in a budget's period."),
+            Self::BudgetReserved => ("tollgate_budget_reserved_usd", "Dollars set aside for what is under way."),
+            Self::BudgetAmbiguous => {
+                ("tollgate_budget_ambiguous_usd", "Dollars in doubt, which count like spent ones.")
+            }
+            Self::BudgetForecast => (
+                "tollgate_budget_forecast_usd",
+                "What a budget will have spent when the day ends, at its period's mean rate; absent without one.",
+            ),
+            _ => {
+                return Spec {
+                    name: "tollgate_budget_window_end_timestamp_seconds",
+                    kind: Kind::Gauge,
+                    unit: Unit::Seconds,
+                    labels: &["budget"],
+                    help: "When a budget begins anew; absent when never.",
+                };
+            }
+        };
+        usd(name, Kind::Gauge, &["budget"], help)
     }
 
     /// Rows about the gateway's own door.

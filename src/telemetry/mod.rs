@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::domain::budget::Total;
 use crate::domain::money::Money;
 use instruments::{Instruments, Level};
 use labels::{Names, OTHER};
@@ -41,6 +42,7 @@ pub struct Telemetry {
     providers: Names,
     rules: Names,
     limits: Names,
+    budgets: Names,
     keep_prompts: bool,
 }
 
@@ -75,6 +77,7 @@ impl Telemetry {
             providers: Names::capped("provider", NAMES),
             rules: Names::capped("rule", NAMES),
             limits: Names::capped("window", NAMES),
+            budgets: Names::capped("budget", NAMES),
             keep_prompts,
         };
         told.begin_at_zero();
@@ -244,6 +247,35 @@ impl Telemetry {
         self.instruments.gauge(Metric::AmbiguousOldest, &[provider]).set(oldest.map_or(0, Timestamp::as_second));
     }
 
+    /// How a budget stands. `window_end` and `forecast` are absent where there is none.
+    pub fn budget(&self, name: &str, cap: Money, total: Total, window_end: Option<Timestamp>, forecast: Option<Money>) {
+        let name = self.admit(&self.budgets, name);
+        let usd = |metric, usd: Money| self.instruments.gauge(metric, &[name]).set(usd.micros());
+        usd(Metric::BudgetLimit, cap);
+        usd(Metric::BudgetSpent, total.settled);
+        usd(Metric::BudgetReserved, total.reserved);
+        usd(Metric::BudgetAmbiguous, total.ambiguous);
+        if let Some(forecast) = forecast {
+            usd(Metric::BudgetForecast, forecast);
+        }
+        if let Some(end) = window_end {
+            self.instruments.gauge(Metric::BudgetWindowEnd, &[name]).set(end.as_second());
+        }
+    }
+
+    /// Budgets are told anew: those that the policy no longer has are gone.
+    pub fn budgets_anew(&self) {
+        let all = [
+            Metric::BudgetAmbiguous,
+            Metric::BudgetForecast,
+            Metric::BudgetLimit,
+            Metric::BudgetReserved,
+            Metric::BudgetSpent,
+            Metric::BudgetWindowEnd,
+        ];
+        all.into_iter().for_each(|metric| self.instruments.clear(metric));
+    }
+
     /// A caller was not let in: `missing`, `unknown` or `scope`.
     pub fn auth_failure(&self, reason: &'static str) {
         self.instruments.counter(Metric::AuthFailures, &[reason]).add(1);
@@ -270,7 +302,7 @@ impl Telemetry {
             (Metric::OutboundBlocked, &["provider", "result_url", "webhook"]),
             (Metric::AuthFailures, &["missing", "unknown", "scope"]),
             (Metric::Shed, &["connections", "overloaded"]),
-            (Metric::LabelOverflow, &["model", "provider", "rule", "window"]),
+            (Metric::LabelOverflow, &["budget", "model", "provider", "rule", "window"]),
         ];
         for (metric, values) in counters {
             for value in values {

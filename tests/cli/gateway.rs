@@ -89,7 +89,8 @@ fn one_gateway_writes_a_data_folder() {
     let demo = Serving::demo("200");
     let any = "127.0.0.1:0";
     let data = demo.data();
-    let arguments = ["demo", "--listen", any, "--admin", any, "--sandbox", any, "--data", data.to_str().unwrap()];
+    let arguments =
+        ["demo", "--listen", any, "--admin", any, "--proxy", any, "--sandbox", any, "--data", data.to_str().unwrap()];
     let second = run(demo.folder.path(), &arguments);
     assert_eq!(second.code, 1, "{second:?}");
     assert!(second.err.contains("one gateway writes a data folder"), "{}", second.err);

@@ -12,6 +12,8 @@ fn every_command_explains_itself() {
         "generate",
         "batch",
         "explain",
+        "evaluate",
+        "feedback",
         "policy",
         "policy check",
         "policy fmt",

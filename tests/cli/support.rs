@@ -69,6 +69,7 @@ pub(crate) struct Serving {
     pub(crate) api: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) sandbox: Option<SocketAddr>,
+    pub(crate) proxy: Option<SocketAddr>,
     pub(crate) folder: tempfile::TempDir,
 }
 
@@ -78,8 +79,9 @@ impl Serving {
         let folder = folder();
         let any = "127.0.0.1:0";
         let mut command = tollgate(folder.path());
-        command.args(["demo", "--listen", any, "--admin", any, "--sandbox", any, "--speed", speed, "--data", "data"]);
-        Self::start(command, folder, 3)
+        command.args(["demo", "--listen", any, "--admin", any, "--proxy", any, "--sandbox", any]);
+        command.args(["--speed", speed, "--data", "data"]);
+        Self::start(command, folder, 4)
     }
 
     /// A gateway at these addresses whose Stability is the sandbox at `sandbox`; its books are `data` in `folder`.
@@ -113,7 +115,14 @@ impl Serving {
             found.push((words[1].to_owned(), words[2].strip_prefix("http://").unwrap().parse().unwrap()));
         }
         let of = |plane: &str| found.iter().find(|(name, _)| name == plane).map(|(_, address)| *address);
-        Self { child, api: of("api").unwrap(), admin: of("admin").unwrap(), sandbox: of("sandbox"), folder }
+        Self {
+            child,
+            api: of("api").unwrap(),
+            admin: of("admin").unwrap(),
+            sandbox: of("sandbox"),
+            proxy: of("proxy"),
+            folder,
+        }
     }
 
     pub(crate) fn url(&self) -> String {

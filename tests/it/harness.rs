@@ -12,7 +12,7 @@ use tollgate::engine::{Engine, Parts};
 use tollgate::policy::watch::Settings;
 use tollgate::policy::{Origin, Override, Process, Snapshots};
 use tollgate::sandbox::{Options, Sandbox};
-use tollgate::server::{Bounds, Plane, Server};
+use tollgate::server::{Bounds, Native, Plane, Server};
 use tollgate::state::{Durability, Images, Ledger, images::StoredImages, limits::LocalLimits, sqlite::SqliteLedger};
 use tollgate::telemetry::{Telemetry, clock};
 use tollgate::transport::webhook::{Signers, Webhooks};
@@ -27,6 +27,7 @@ pub(crate) const SWORD: &str = "studio photo of sword on table, cinematic lighti
 pub(crate) struct House {
     pub(crate) api: SocketAddr,
     pub(crate) admin: SocketAddr,
+    pub(crate) native: Native,
     pub(crate) engine: Arc<Engine>,
     pub(crate) ledger: Arc<SqliteLedger>,
     pub(crate) policy: PathBuf,
@@ -57,7 +58,7 @@ impl House {
     pub(crate) async fn telling(secret: &str, origin: &str) -> Self {
         let signers = Signers::read(&Secret::new(secret).unwrap()).unwrap();
         let webhooks = Webhooks::new(signers, vec![origin.to_owned()]).unwrap();
-        Self::built(Bounds::default(), |policy| policy, |images| images, |engine| engine.telling(webhooks)).await
+        Self::built(Bounds::default(), |policy| policy, |images| images, |engine| engine.telling(webhooks), None).await
     }
 
     /// Takes jobs up from here on.
@@ -82,7 +83,12 @@ impl House {
         edit: impl FnOnce(String) -> String,
         store: impl FnOnce(Arc<dyn Images>) -> Arc<dyn Images>,
     ) -> Self {
-        Self::built(bounds, edit, store, |engine| engine).await
+        Self::built(bounds, edit, store, |engine| engine, None).await
+    }
+
+    /// With the shipped policy, and Stability at `address`, below `/prefix`, with the key `sk-bare`.
+    pub(crate) async fn with_stability_at(address: SocketAddr) -> Self {
+        Self::built(Bounds::default(), |policy| policy, |images| images, |engine| engine, Some(address)).await
     }
 
     async fn built(
@@ -90,15 +96,21 @@ impl House {
         edit: impl FnOnce(String) -> String,
         store: impl FnOnce(Arc<dyn Images>) -> Arc<dyn Images>,
         build: impl FnOnce(Engine) -> Engine,
+        stability: Option<SocketAddr>,
     ) -> Self {
         let sandbox = Sandbox::start(listener().await, Options { seed: 7, speed: 200.0 }).await.unwrap();
         let data = tempfile::tempdir().unwrap();
         let policy = data.path().join("policy.toml");
         std::fs::write(&policy, edit(std::fs::read_to_string("policies/default.toml").unwrap())).unwrap();
+        let mut overrides = overrides(sandbox.addr());
+        if let Some(address) = stability {
+            let base_url = Some(format!("http://{address}/prefix"));
+            overrides.insert("stability".to_owned(), Override { base_url, key: Secret::new("sk-bare") });
+        }
         let snapshots = Snapshots::load(Settings {
             origin: Origin::of(std::slice::from_ref(&policy)),
             env: Arc::new(Process),
-            overrides: overrides(sandbox.addr()),
+            overrides,
             clock: Arc::new(clock::now),
             hook: Arc::new(()),
         })
@@ -119,7 +131,16 @@ impl House {
         let open = |listener, plane| Server::start(listener, plane, Arc::clone(&engine), bounds.clone()).unwrap();
         let doors = vec![open(listener().await, Plane::Api), open(listener().await, Plane::Admin)];
         let (api, admin) = (doors[0].address(), doors[1].address());
-        Self { api, admin, engine, ledger, policy, sandbox, doors, _data: data }
+        let native = Native::start(listener().await, Arc::clone(&engine), bounds, true).unwrap();
+        Self { api, admin, native, engine, ledger, policy, sandbox, doors, _data: data }
+    }
+
+    /// Money held for calls under way, in attempts.
+    pub(crate) fn held(&self) -> i64 {
+        let path = self._data.path().join("tollgate.db");
+        let sql = "SELECT count(*) FROM attempt WHERE state = 'held'";
+        let read = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        read.query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
     /// A new connection to the API.

@@ -16,6 +16,7 @@ mod bodies;
 mod harness;
 mod jobs;
 mod limits;
+mod native;
 mod openai;
 mod raw;
 mod sockets;

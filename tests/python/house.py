@@ -14,14 +14,14 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("TOLLGATE", ROOT / "target/debug/tollgate")).resolve()
-PLANES = ("api", "admin", "sandbox")
+PLANES = ("api", "admin", "proxy", "sandbox")
 PATIENCE = 60
 
 
 class House:
     """The gateway and the simulated providers, from `with` until its end.
 
-    `api`, `admin` and `sandbox` are the addresses that the process printed. Leaving the block asks it to stop, and
+    `api`, `admin`, `proxy` and `sandbox` are the addresses that the process printed. Leaving the block asks it to stop, and
     fails when it does not end well.
     """
 
@@ -29,7 +29,7 @@ class House:
         self.arguments = arguments
 
     def __enter__(self):
-        free = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--sandbox", "127.0.0.1:0")
+        free = [word for flag in ("--listen", "--admin", "--proxy", "--sandbox") for word in (flag, "127.0.0.1:0")]
         command = [BINARY, "demo", *free, "--seed", "7", "--speed", "50", *self.arguments]
         self.messages = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=self.messages, text=True)

@@ -18,7 +18,12 @@ def block(language, *words):
 
 def at(house, text):
     """The text with the addresses of `house` in place of the default ones."""
-    defaults = {"127.0.0.1:8080": house.api, "127.0.0.1:8081": house.admin, "127.0.0.1:9100": house.sandbox}
+    defaults = {
+        "127.0.0.1:8080": house.api,
+        "127.0.0.1:8081": house.admin,
+        "127.0.0.1:8082": house.proxy,
+        "127.0.0.1:9100": house.sandbox,
+    }
     for default, address in defaults.items():
         text = text.replace(default, address.removeprefix("http://"))
     return text

@@ -87,6 +87,13 @@ class Readme(unittest.TestCase):
             pictures = [png.size(file.read_bytes()) for file in pathlib.Path(folder).glob("*.png")]
         self.assertEqual(pictures, [(1024, 1024), (1024, 1024)])
 
+    def test_the_vendors_sdk_example_runs(self):
+        script = readme.at(self.house, readme.block("python", "genai.Client("))
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, timeout=120)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(png.size(pathlib.Path(folder, "kettle.png").read_bytes()), (1024, 1024))
+
 
 def squeezed(text):
     """Without the width of columns, which follows the terminal."""

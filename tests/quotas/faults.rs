@@ -250,7 +250,8 @@ async fn a_dead_replica_s_places_lapse() {
     let limits = [Limit { unit: LimitUnit::InFlight, units: 1, ..limit(Degrade::Local) }];
     let draws = [Draw { owner: "ideogram", limits: &limits }];
     let at = |second: i64| Timestamp::from_second(1_795_000_000 + second).unwrap();
-    let take = async |from: &RedisLimits, second: i64| from.draw(&draws, Cost::images(1), Duration::ZERO, at(second)).await;
+    let take =
+        async |from: &RedisLimits, second: i64| from.draw(&draws, Cost::images(1), Duration::ZERO, at(second)).await;
     std::mem::forget(take(&dies, 0).await.unwrap());
     drop(dies);
     assert!(take(&lives, 20).await.is_err());

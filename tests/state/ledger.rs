@@ -6,11 +6,15 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tokio::task::JoinSet;
 use tollgate::domain::fault::Billed;
-use tollgate::domain::ledger::{Attempt, MoneyState, Sums};
+use tollgate::domain::fingerprint::Fingerprint;
+use tollgate::domain::ledger::{Attempt, CLAIM_LIFE, Claim, MoneyState, Sums};
 use tollgate::domain::money::Money;
+use tollgate::state::postgres::PostgresLedger;
+use tollgate::state::sql::{Row, Statement, Value};
 use tollgate::state::sqlite::SqliteLedger;
 use tollgate::state::{AmbiguousSum, Durability, Ledger, LedgerFault, SpendBy, SpendRow};
 
+use crate::postgres::Server;
 use crate::samples::{at, attempt, closing, ended, opening};
 
 /// A place that holds one ledger, empty at first.
@@ -44,7 +48,26 @@ impl Place for Sqlite {
     }
 }
 
-fn money(micros: i64) -> Money {
+/// A database of its own on the server of this process.
+pub(crate) struct Shared(pub(crate) String);
+
+impl Shared {
+    pub(crate) fn new() -> Self {
+        Self(Server::shared().database())
+    }
+
+    pub(crate) fn postgres(&self) -> PostgresLedger {
+        PostgresLedger::open(&self.0).unwrap()
+    }
+}
+
+impl Place for Shared {
+    fn open(&self) -> Arc<dyn Ledger> {
+        Arc::new(self.postgres())
+    }
+}
+
+pub(crate) fn money(micros: i64) -> Money {
     Money::from_micros(micros)
 }
 
@@ -200,6 +223,55 @@ async fn what_never_closed_is_in_doubt_after_reopening(place: &dyn Place) {
     }
 }
 
+async fn a_claim_buys_once_and_passes_on_when_it_cost_nothing(place: &dyn Place) {
+    let ledger = place.open();
+    let claimed = |id: &str| {
+        let mut opened = opening(id, vec![attempt(0, "p/m", 5)]);
+        opened.claim =
+            Some(Claim { scope: "key".into(), fingerprint: Fingerprint::of_key("t", "r", "k"), life: CLAIM_LIFE });
+        opened
+    };
+    let mut openers = JoinSet::new();
+    for n in 0..40 {
+        let ledger = Arc::clone(&ledger);
+        let opened = claimed(&format!("gen_{n}"));
+        openers.spawn(async move { (n, ledger.open(opened).await) });
+    }
+    let all = openers.join_all().await;
+    let winners: Vec<_> = all.iter().filter(|(_, opened)| opened.is_ok()).map(|(n, _)| *n).collect();
+    assert_eq!(winners.len(), 1, "{all:?}");
+    let reused = |opened: &Result<(), LedgerFault>| matches!(opened, Ok(()) | Err(LedgerFault::Reused));
+    assert!(all.iter().all(|(_, opened)| reused(opened)), "{all:?}");
+    let winner = format!("gen_{}", winners[0]);
+    assert_eq!(&*ledger.recall("key", at(0)).await.unwrap().unwrap().opening.id, winner);
+    assert_eq!(ledger.recall("key", at(1)).await, Ok(None));
+    // It cost nothing, so the key is free again; what it then buys keeps it.
+    ledger.close(closing(&winner, vec![ended(attempt(0, "p/m", 5), Billed::No, 0)])).await.unwrap();
+    ledger.open(claimed("gen_next")).await.unwrap();
+    ledger.close(closing("gen_next", vec![ended(attempt(0, "p/m", 5), Billed::Unknown, 0)])).await.unwrap();
+    assert_eq!(ledger.open(claimed("gen_last")).await, Err(LedgerFault::Reused));
+}
+
+async fn other_rooms_write_and_read_their_own_tables(place: &dyn Place) {
+    let ledger = place.open();
+    let make =
+        "CREATE TABLE note (id TEXT PRIMARY KEY NOT NULL, weight DOUBLE PRECISION, state TEXT, n BIGINT NOT NULL)";
+    ledger.write(vec![Statement::new(make, [])]).await.unwrap();
+    let put =
+        "INSERT INTO note (id, weight, state, n) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO UPDATE SET n = excluded.n";
+    let row = |id: &str, n: i64| Statement::new(put, [id.into(), 0.5.into(), Value::Null, n.into()]);
+    assert_eq!(ledger.write(vec![row("a", 1), row("b", 2), row("a", 3)]).await, Ok(vec![1, 1, 1]));
+    let take =
+        Statement::new("UPDATE note SET state = ?2 WHERE id = ?1 AND state IS NULL", ["a".into(), "mine".into()]);
+    assert_eq!(ledger.write(vec![take.clone(), take]).await, Ok(vec![1, 0]), "the second finds it taken");
+    let broken = Statement::new("INSERT INTO note (id, n) VALUES (?1, NULL)", ["c".into()]);
+    assert!(ledger.write(vec![row("c", 1), broken]).await.is_err(), "all or nothing");
+    let rows = ledger.rows("SELECT id, weight, state, n FROM note WHERE n > ?1 ORDER BY id", vec![0.into()]).await;
+    let expected = [("a", Value::from("mine"), 3), ("b", Value::Null, 2)];
+    let expected = expected.map(|(id, state, n)| Row(vec![id.into(), 0.5.into(), state, n.into()]));
+    assert_eq!(rows.unwrap(), expected);
+}
+
 /// One step of a generation's life.
 #[derive(Clone, Debug)]
 enum Deed {
@@ -323,6 +395,8 @@ macro_rules! implementations {
             spend_adds_up_by_every_grouping
             a_thousand_openers_are_all_durable
             what_never_closed_is_in_doubt_after_reopening
+            a_claim_buys_once_and_passes_on_when_it_cost_nothing
+            other_rooms_write_and_read_their_own_tables
         );)*
     };
 }
@@ -331,6 +405,7 @@ macro_rules! implementations {
 implementations! {
     sqlite_power: Sqlite::new(Durability::Power);
     sqlite_process: Sqlite::new(Durability::Process);
+    postgres: Shared::new();
 }
 
 /// What only `SQLite` does.

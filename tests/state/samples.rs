@@ -48,6 +48,7 @@ pub(crate) fn opening(id: &str, attempts: Vec<Attempt>) -> Opening {
         claim: None,
         attempts,
         earmarks: Vec::new(),
+        decision: Some("{\"category\":\"scene\"}".to_owned()),
     }
 }
 

@@ -14,7 +14,7 @@ use tollgate::domain::money::Money;
 use tollgate::domain::plan::{Gate, ModelView, View};
 use tollgate::domain::quality::{Posterior, Prior};
 use tollgate::domain::request::{Ask, GenerationRequest, Prompt};
-use tollgate::domain::rule::{Share, Source, Term, Terms};
+use tollgate::domain::rule::{Explore, Share, Source, Term, Terms};
 
 /// The day of every test.
 pub(crate) const TODAY: Date = date(2026, 11, 22);
@@ -134,7 +134,7 @@ pub(crate) fn view(catalog: &Catalog) -> View {
         latency: model.latency,
         accept: Posterior::new(model.priors.first().copied().unwrap_or(Prior { mean: 0.5, weight: 2.0 }), 0.0, 0.0),
     });
-    View { models: models.collect() }
+    View { models: models.collect(), ..View::default() }
 }
 
 /// A request for a square of `side` with this floor.
@@ -153,6 +153,7 @@ pub(crate) fn request(side: u32, floor: f64) -> GenerationRequest {
         review_cost: Money::ZERO,
         wait_value: None,
         share: Share::Identical,
+        explore: Explore::Off,
         rule: None,
     };
     GenerationRequest { ask, task: TaskIx(0), pinned: None, terms }

@@ -14,6 +14,9 @@ pub(crate) struct ServeArgs {
     /// Where the gateway listens and lives.
     #[command(flatten)]
     pub(crate) planes: PlaneFlags,
+    /// Take over the listeners of the gateway that runs on this data folder; it then finishes and ends
+    #[arg(long)]
+    pub(crate) take_over: bool,
 }
 
 /// `tollgate demo`.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::super::exit::Failure;
 use super::csv::{Cell, Table};
-use super::market::{CELL, HALF_LIFE, Market};
+use super::market::{CELL, Market};
 use super::names;
 use super::ratings::Ratings;
 use super::sweep::learn;
@@ -18,30 +18,47 @@ const CARRIED: f64 = 0.4;
 /// Prompts that a published score stands for: few enough that one table decides nothing alone.
 const PROMPTS: f64 = 40.0;
 
-/// An estimator that starts from the file.
-pub(super) fn read(path: &Path, market: &Market) -> Result<Estimator, Failure> {
-    let table = Table::read(path)?;
-    let published = ["model", "category", "score"].iter().all(|name| table.column(name).is_some());
-    if published { from_scores(&table, market) } else { from_ratings(&table, market) }
+/// Where learning begins.
+#[derive(Clone)]
+pub(super) enum Beginning {
+    /// Priors alone: of nothing, or of published scores.
+    Priors(Vec<ArmPrior>),
+    /// Another benchmark's ratings, learned, and the priors made of them.
+    Learned(Box<Estimator>, Vec<ArmPrior>),
 }
 
-fn from_ratings(table: &Table, market: &Market) -> Result<Estimator, Failure> {
+impl Beginning {
+    /// An estimator that starts here and forgets with this half-life.
+    pub(super) fn estimator(&self, half_life: f64) -> Estimator {
+        match self {
+            Self::Priors(priors) => Estimator::new(Settings { tasks: 1, half_life }, priors.iter().cloned()),
+            Self::Learned(learned, priors) => (**learned).clone().as_prior(priors.clone(), CARRIED, half_life),
+        }
+    }
+
+    /// Where the file says.
+    pub(super) fn read(path: &Path, market: &Market) -> Result<Self, Failure> {
+        let table = Table::read(path)?;
+        let published = ["model", "category", "score"].iter().all(|name| table.column(name).is_some());
+        if published { from_scores(&table, market) } else { from_ratings(&table, market) }
+    }
+}
+
+fn from_ratings(table: &Table, market: &Market) -> Result<Beginning, Failure> {
     let ratings = Ratings::recognised(table, market.names())?;
-    // Another benchmark does not change while it is read: nothing fades.
-    let priors = market.names().iter().map(|_| ArmPrior::flat(0.7, 2.0, CELL, 1));
-    let learned = learn(Estimator::new(Settings { tasks: 1, half_life: f64::INFINITY }, priors), ratings.rows.iter());
+    let ignorant = Beginning::Priors(market.ignorance()).estimator(f64::INFINITY);
+    let learned = learn(ignorant, ratings.rows.iter());
     let arms = 0..u16::try_from(market.names().len()).unwrap_or(u16::MAX);
-    let scores: Vec<Option<Scores>> = arms
-        .map(|arm| {
-            let (categories, overall) = learned.tally(arm)?;
-            (overall.0 + overall.1 > 0.0).then_some(Scores { overall, categories })
-        })
-        .collect();
+    let scores = arms.map(|arm| {
+        let (categories, overall) = learned.tally(arm)?;
+        (overall.0 + overall.1 > 0.0).then_some(Scores { overall, categories })
+    });
+    let scores: Vec<Option<Scores>> = scores.collect();
     known(table, &scores)?;
-    Ok(learned.as_prior(level_and_offsets(&scores, CELL), CARRIED, HALF_LIFE))
+    Ok(Beginning::Learned(Box::new(learned), level_and_offsets(&scores, CELL)))
 }
 
-fn from_scores(table: &Table, market: &Market) -> Result<Estimator, Failure> {
+fn from_scores(table: &Table, market: &Market) -> Result<Beginning, Failure> {
     let benchmarks = benchmarks(table, market)?;
     let arms = 0..market.names().len();
     let any: Vec<_> = arms.clone().map(|arm| benchmarks.iter().find_map(|scores| *scores.get(arm)?)).collect();
@@ -53,7 +70,7 @@ fn from_scores(table: &Table, market: &Market) -> Result<Estimator, Failure> {
             .filter_map(move |(_, priors)| priors.get(arm))
     };
     let mean = arms.map(|arm| averaged(&measured(arm).collect::<Vec<_>>()));
-    Ok(Estimator::new(Settings { tasks: 1, half_life: HALF_LIFE }, mean))
+    Ok(Beginning::Priors(mean.collect()))
 }
 
 /// The scores of each benchmark by model; rows of unknown models are passed over.

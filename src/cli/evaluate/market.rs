@@ -15,7 +15,7 @@ use super::csv::Table;
 use super::ratings::Row;
 use crate::domain::money::Money;
 use crate::domain::plan::{Gate, ModelView, View, plan};
-use crate::domain::quality::{ArmPrior, Estimator, Posterior, Settings};
+use crate::domain::quality::{ArmPrior, Posterior};
 use crate::domain::request::{Ask, GenerationRequest};
 use crate::policy::{Overrides, Process, Snapshot, compile};
 
@@ -26,8 +26,6 @@ const USUAL: f64 = 0.7;
 const GUESS: f64 = 2.0;
 /// Verdicts that a category's prior counts (`n0`).
 pub(super) const CELL: f64 = 8.0;
-/// Verdicts of a model after which one counts half.
-pub(super) const HALF_LIFE: f64 = 500.0;
 
 /// What can be bought.
 pub(super) struct Market {
@@ -70,10 +68,9 @@ impl Market {
         self.prices.get(arm).map_or(0.0, |price| price.micros() as f64 / 1e6)
     }
 
-    /// An estimator that knows nothing yet.
-    pub(super) fn estimator(&self) -> Estimator {
-        let prior = |_: &String| ArmPrior::flat(USUAL, GUESS, CELL, 1);
-        Estimator::new(Settings { tasks: 1, half_life: HALF_LIFE }, self.names.iter().map(prior))
+    /// What is believed of each model when nothing is known.
+    pub(super) fn ignorance(&self) -> Vec<ArmPrior> {
+        self.names.iter().map(|_| ArmPrior::flat(USUAL, GUESS, CELL, 1)).collect()
     }
 
     /// The request of a prompt: no floor, no cap, time enough.
@@ -91,11 +88,26 @@ impl Market {
         View { models: models.collect(), ..View::default() }
     }
 
+    /// The cost of a look at which the planner's choice is also the one of most net worth, when an accepted image is
+    /// worth this many dollars. With `h = max(V p - c)`, no plan has `(c + h) / p` below `V`, and the one that makes `h`
+    /// reaches it. Below zero where no plan is worth its price.
+    pub(super) fn review_cost(&self, row: &Row, view: &View, worth: f64) -> Money {
+        let judged = view.models.iter().zip(&self.prices).zip(&row.accepts).filter(|(_, accepts)| accepts.is_some());
+        let net = judged.map(|((model, price), _)| worth * model.accept.hoped() - price.micros() as f64 / 1e6);
+        usd(net.fold(f64::NEG_INFINITY, f64::max).max(-1e3))
+    }
+
     /// What the planner chooses, by its place in the prices.
     pub(super) fn choose(&self, request: &GenerationRequest, view: &View) -> Option<usize> {
         let planned = plan(request, &self.snapshot.catalog, view, TODAY);
         planned.best().map(|best| usize::from(best.model.0))
     }
+}
+
+/// Dollars in whole micro-dollars.
+#[expect(clippy::cast_possible_truncation, reason = "dollars between a thousandth and a hundred")]
+pub(super) fn usd(dollars: f64) -> Money {
+    Money::from_micros((dollars * 1e6).round() as i64)
 }
 
 /// Models by their number, so that their order is the catalog's.

@@ -8,17 +8,16 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use super::super::exit::Failure;
-use super::market::Market;
+use super::market::{Market, usd};
 use super::ratings::Ratings;
-use super::sweep::{Baseline, Point, heard};
-use crate::domain::money::Money;
+use super::sweep::{Baseline, Knob, Point, heard};
 use crate::domain::quality::Estimator;
 
 /// Dollars that an accepted image is worth: utility is accept minus two a dollar.
 const DOLLAR: f64 = 2.0;
-/// The look's cost at which cheapest per accepted image is also most useful: where `(c + h) / p` is least at `J`, so is
-/// `J p - c`, and `J` is half a dollar when `h` is `.5 p - c`; `p` of .78 and `c` of $0.04 are typical.
-const REVIEW: Money = Money::from_micros(350_000);
+/// What a look costs: where `(c + h) / p` is least at half a dollar, `p / 2 - c` is greatest; at a typical acceptance of
+/// .78 and price of $0.04 that is this much.
+const REVIEW_USD: f64 = 0.35;
 /// Verdicts at which the curve is read.
 const READ_AT: [usize; 8] = [25, 50, 100, 200, 400, 800, 1_600, 3_200];
 
@@ -64,7 +63,7 @@ pub(super) fn passes(
         }
     }
     let last = curve.last().copied().unwrap_or_default();
-    let whole = baseline.point(market, REVIEW.micros() as f64 / 1e6, last.cost, last.accept);
+    let whole = baseline.point(market, Knob::Review(REVIEW_USD), last.cost, last.accept);
     Ok(Online { seeds, whole, utility: last.utility(), curve })
 }
 
@@ -77,7 +76,7 @@ fn pass(test: &Ratings, market: &Market, mut estimator: Estimator, seed: u64) ->
         let (category, signs) = (Some(row.reading.category), &row.reading.signs);
         let view = market.view(row, |arm| estimator.believe(arm, 0, category, signs).optimistic(0.0));
         let mut request = market.request(row)?;
-        request.terms.review_cost = REVIEW;
+        request.terms.review_cost = usd(REVIEW_USD);
         let Some(arm) = market.choose(&request, &view) else {
             return Err(Failure::usage("the planner found no plan for a prompt that was judged"));
         };

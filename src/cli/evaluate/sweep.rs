@@ -1,24 +1,33 @@
-//! The cost-quality curve: the planner at every worth of a person's look.
+//! The cost-quality curve: the planner at every setting of its knob.
 //!
-//! Why it exists: one knob of the policy, `review_cost_usd`, trades money for quality: the planner buys what is cheapest
-//! per accepted image, looks included. At zero it counts provider dollars only, at twenty it hardly counts them. What it
-//! refuses to know: printing.
+//! Why it exists: one number of the policy, `review_cost_usd`, trades money for quality: the planner buys what is
+//! cheapest per accepted image, looks included. It is turned in two ways: the same for every prompt, and so that each
+//! prompt's choice is the one of most net worth (`P - λ C`, with an accepted image worth `1 / λ`). What it refuses to
+//! know: printing.
 
 use super::super::exit::Failure;
-use super::market::Market;
+use super::market::{Market, usd};
 use super::ratings::{Ratings, Row};
-use crate::domain::money::Money;
 use crate::domain::quality::{Estimator, Heard};
 
-/// Knobs of the sweep after zero, spaced evenly in logarithm.
+/// Settings of each way, spaced evenly in logarithm.
 const STEPS: u32 = 120;
 const LEAST_USD: f64 = 0.000_5;
 const MOST_USD: f64 = 20.0;
 
+/// A setting, in dollars.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Knob {
+    /// What a look costs.
+    Review(f64),
+    /// What an accepted image is worth.
+    Worth(f64),
+}
+
 /// One setting of the knob and what came of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Point {
-    pub(super) knob: f64,
+    pub(super) knob: Knob,
     pub(super) cost: f64,
     pub(super) accept: f64,
     pub(super) saved: f64,
@@ -68,7 +77,7 @@ impl Baseline {
     }
 
     /// A point from sums over `prompts`.
-    pub(super) fn point(&self, market: &Market, knob: f64, cost: f64, accept: f64) -> Point {
+    pub(super) fn point(&self, market: &Market, knob: Knob, cost: f64, accept: f64) -> Point {
         let quality = if self.accept() > 0.0 { accept / self.accept() } else { 0.0 };
         Point { knob, cost, accept, saved: 1.0 - cost / market.price(self.best), quality }
     }
@@ -105,7 +114,7 @@ pub(super) fn sweep<'e>(
     learned: impl Fn(&Row) -> &'e Estimator,
 ) -> Result<Vec<Point>, Failure> {
     let baseline = Baseline::of(test, market);
-    let knobs: Vec<Money> = knobs();
+    let knobs = knobs();
     let mut sums = vec![(0.0, 0.0); knobs.len()];
     let mut judged = 0.0;
     for row in test.rows.iter().filter(|row| row.accepts.iter().any(Option::is_some)) {
@@ -114,7 +123,10 @@ pub(super) fn sweep<'e>(
         let mut request = market.request(row)?;
         judged += 1.0;
         for (knob, (cost, accept)) in knobs.iter().zip(&mut sums) {
-            request.terms.review_cost = *knob;
+            request.terms.review_cost = match *knob {
+                Knob::Review(dollars) => usd(dollars),
+                Knob::Worth(dollars) => market.review_cost(row, &view, dollars),
+            };
             let Some(arm) = market.choose(&request, &view) else {
                 return Err(Failure::usage("the planner found no plan for a prompt that was judged"));
             };
@@ -122,9 +134,8 @@ pub(super) fn sweep<'e>(
             *accept += row.accepts.get(arm).copied().flatten().unwrap_or_default();
         }
     }
-    let point = |(knob, (cost, accept)): (&Money, (f64, f64))| {
-        baseline.point(market, knob.micros() as f64 / 1e6, cost / judged, accept / judged)
-    };
+    let point =
+        |(knob, (cost, accept)): (&Knob, (f64, f64))| baseline.point(market, *knob, cost / judged, accept / judged);
     Ok(knobs.iter().zip(sums).map(point).collect())
 }
 
@@ -134,9 +145,9 @@ pub(super) fn saved_at(curve: &[Point], quality: f64) -> Option<f64> {
     reached.map(|point| point.saved).max_by(f64::total_cmp)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "dollars between a thousandth and twenty")]
-fn knobs() -> Vec<Money> {
+fn knobs() -> Vec<Knob> {
     let ratio = (MOST_USD / LEAST_USD).ln();
-    let knob = |step: u32| (LEAST_USD * (ratio * f64::from(step) / f64::from(STEPS - 1)).exp() * 1e6).round() as i64;
-    std::iter::once(0).chain((0..STEPS).map(knob)).map(Money::from_micros).collect()
+    let dollars = |step: u32| LEAST_USD * (ratio * f64::from(step) / f64::from(STEPS - 1)).exp();
+    let reviews = std::iter::once(0.0).chain((0..STEPS).map(dollars)).map(Knob::Review);
+    reviews.chain((0..STEPS).map(dollars).map(Knob::Worth)).collect()
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::console::Style;
 use super::super::table::{Align, Sheet};
 use super::Found;
-use super::sweep::{Point, saved_at};
+use super::sweep::{Knob, Point, saved_at};
 
 /// Shares of the best model's quality at which savings are told.
 const QUALITIES: [(&str, f64); 3] = [("0.95", 0.95), ("0.98", 0.98), ("1.00", 1.0)];
@@ -82,7 +82,7 @@ impl Found {
             number("by mixing"),
             number("cost"),
             number("accepted"),
-            number("review_cost_usd"),
+            ("at", Align::Left),
         ]);
         for (name, quality) in QUALITIES {
             let saved = saved_at(&self.curve, quality);
@@ -94,7 +94,7 @@ impl Found {
                 percent(self.baseline.mixing(&self.market, quality)),
                 or_dash(at.map(|point| format!("${:.4}", point.cost))),
                 or_dash(at.map(|point| format!("{:.3}", point.accept))),
-                or_dash(at.map(|point| format!("{:.4}", point.knob))),
+                or_dash(at.map(|point| setting(point.knob))),
             ];
             sheet.row(cells, None);
         }
@@ -126,10 +126,23 @@ impl Found {
 }
 
 fn point(point: &Point) -> Value {
+    let (name, knob) = named(point.knob);
     json!({
-        "knob": round(point.knob), "mean_cost_usd": round(point.cost), "mean_accept": round(point.accept),
+        "knob": round(knob), "knob_is": name, "mean_cost_usd": round(point.cost), "mean_accept": round(point.accept),
         "saved": round(point.saved), "quality": round(point.quality),
     })
+}
+
+fn setting(knob: Knob) -> String {
+    let (name, dollars) = named(knob);
+    format!("{name} {dollars:.4}")
+}
+
+fn named(knob: Knob) -> (&'static str, f64) {
+    match knob {
+        Knob::Review(dollars) => ("review_cost_usd", dollars),
+        Knob::Worth(dollars) => ("accepted_worth_usd", dollars),
+    }
 }
 
 /// Six decimals: a micro-dollar, and more than any rating knows.

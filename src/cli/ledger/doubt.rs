@@ -4,7 +4,6 @@
 //! invoices; a spreadsheet brings any of them into a few columns.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -14,14 +13,13 @@ use super::super::console::{Console, Style};
 use super::super::exit::{Exit, Failure};
 use super::super::table::{Align, Sheet};
 use super::super::wire::Usd;
-use super::{file, open, unreadable};
+use super::{beside, open, unreadable};
 use crate::domain::money::Money;
 use crate::state::doubts::{DoubtfulCall, Doubts, Settlement};
-use crate::state::sqlite::SqliteLedger;
 use crate::telemetry::clock;
 
 pub(super) async fn list(args: &AmbiguousArgs, console: Console) -> Result<Exit, Failure> {
-    let calls = Doubts::new(Arc::new(open(&args.data)?)).list().await.map_err(|fault| unreadable(&fault))?;
+    let calls = Doubts::new(open(&args.data).await?).list().await.map_err(|fault| unreadable(&fault))?;
     let sum: Money = calls.iter().map(|call| call.held).sum();
     if console.json {
         let rows: Vec<_> = calls
@@ -80,8 +78,7 @@ pub(super) async fn reconcile(args: &ReconcileArgs, console: Console) -> Result<
         Failure::usage(format!("{}: {why}", args.file.display()))
             .help("the first line names the columns: id, seq, usd; or provider, model, at, usd")
     })?;
-    let ledger = SqliteLedger::beside(file(&args.data)?).map_err(|fault| unreadable(&fault))?;
-    let doubts = Doubts::new(Arc::new(ledger));
+    let doubts = Doubts::new(beside(&args.data).await?);
     let calls = doubts.list().await.map_err(|fault| unreadable(&fault))?;
     let (settlements, strangers) = matched(&rows, &calls, &args.file.display().to_string());
     let changed = if args.dry_run {

@@ -143,7 +143,7 @@ fn line(
         breaker: if matches!(gate, Gate::Broken(_)) { "open" } else { "closed" },
         quota: if matches!(gate, Gate::Spent(_)) { "spent" } else { "ok" },
         wait: candidate.wait,
-        reason: if chosen { None } else { Some(why(candidate, best, request, catalog)) },
+        reason: if chosen { None } else { Some(why(candidate, best, request, catalog, view)) },
     }
 }
 
@@ -153,7 +153,13 @@ fn score_money(score: f64) -> Money {
     Money::from_micros(score.round() as i64)
 }
 
-fn why(candidate: &Candidate, best: Option<&Candidate>, request: &GenerationRequest, catalog: &Catalog) -> Why {
+fn why(
+    candidate: &Candidate,
+    best: Option<&Candidate>,
+    request: &GenerationRequest,
+    catalog: &Catalog,
+    view: &View,
+) -> Why {
     let Some(reason) = candidate.reason else {
         return passed_over(candidate, best, request, catalog);
     };
@@ -165,6 +171,15 @@ fn why(candidate: &Candidate, best: Option<&Candidate>, request: &GenerationRequ
     let (code, text, place) = match reason {
         Reason::BreakerOpen(wait) => {
             ("breaker_open", format!("the breaker is open for {}", secs(wait)), provider_place)
+        }
+        Reason::BudgetExhausted(at) => {
+            let budget = view.budgets.get(usize::from(at));
+            let text = budget.map(|budget| {
+                let (name, left) = (&budget.budget.name, budget.left);
+                format!("may cost ${}, and the budget `{name}` has ${left} left", candidate.quote.worst)
+            });
+            let place = budget.map(|budget| budget.budget.place.clone());
+            ("budget_exhausted", text.unwrap_or_default(), place)
         }
         Reason::DataPolicy => ("data_policy", "the provider is not marked local".to_owned(), provider_place),
         Reason::Deadline => ("deadline", deadline(candidate, &terms.deadline), term_place(&terms.deadline)),

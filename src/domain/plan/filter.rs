@@ -7,7 +7,7 @@ use jiff::civil::Date;
 
 use super::super::catalog::{Catalog, Model, ModelIx, Provider};
 use super::super::request::{DataPolicy, GenerationRequest};
-use super::{Candidate, Gate, Reason, View};
+use super::{BudgetView, Candidate, Gate, Reason, View};
 
 pub(super) fn reason(
     candidate: &Candidate,
@@ -23,6 +23,7 @@ pub(super) fn reason(
         .or_else(|| upscaler(candidate, request, catalog, view, today))
         .or_else(|| strictness(candidate, model, request))
         .or_else(|| gate(candidate, request, view))
+        .or_else(|| budget(candidate, catalog, view))
 }
 
 /// Whether the model may be used at all.
@@ -116,6 +117,19 @@ fn strictness(candidate: &Candidate, model: &Model, request: &GenerationRequest)
     let dropped = ask.negative_prompt.is_some() && !model.negative_prompt;
     let other_size = candidate.resize.is_some() || (candidate.upscale.is_none() && candidate.native.size != ask.size);
     (ask.strict && (dropped || other_size)).then_some(Reason::Strict)
+}
+
+/// The first budget that counts a step of the plan and has less left than the plan may cost.
+fn budget(candidate: &Candidate, catalog: &Catalog, view: &View) -> Option<Reason> {
+    let counts = |ix: ModelIx, budget: &BudgetView| {
+        let provider = catalog.model(ix).and_then(|model| catalog.provider(model.provider));
+        provider.is_some_and(|provider| budget.budget.scope.counts(&provider.name))
+    };
+    let mut short = (0u16..).zip(&view.budgets).filter(|(_, budget)| candidate.quote.worst > budget.left);
+    let blocks = |budget: &BudgetView| {
+        counts(candidate.model, budget) || candidate.upscale.is_some_and(|(ix, _)| counts(ix, budget))
+    };
+    short.find(|(_, budget)| blocks(budget)).map(|(at, _)| Reason::BudgetExhausted(at))
 }
 
 /// A wait for a limit is a reason only when the plan would then miss the deadline.

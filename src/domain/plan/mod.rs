@@ -12,10 +12,12 @@ pub mod explain;
 mod filter;
 mod size;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::civil::Date;
 
+use super::budget::Budget;
 use super::catalog::{Catalog, Latency, ModelIx};
 use super::image::Size;
 use super::money::Money;
@@ -30,6 +32,17 @@ pub use size::Placed;
 pub struct View {
     /// One for each model of the catalog, in its order.
     pub models: Vec<ModelView>,
+    /// What the budgets of the request have left, where that was looked up: admission has the last word.
+    pub budgets: Vec<BudgetView>,
+}
+
+/// A budget that the request falls under.
+#[derive(Clone, Debug)]
+pub struct BudgetView {
+    /// The budget.
+    pub budget: Arc<Budget>,
+    /// What it has left.
+    pub left: Money,
 }
 
 /// What is known of one model at this moment.
@@ -99,6 +112,8 @@ pub struct Candidate {
 pub enum Reason {
     /// The breaker refuses for this long.
     BreakerOpen(Duration),
+    /// The worst price is above what this budget of the view has left.
+    BudgetExhausted(u16),
     /// The provider is not marked local, and the request stays on the premises.
     DataPolicy,
     /// p95 latency is beyond the deadline.
@@ -167,6 +182,12 @@ impl Planned {
         let per_second = wait_value.filter(|value| *value > Money::ZERO)?.micros() as f64;
         let saved = (next.score - this.score).max(0.0) * this.accept.mean() * f64::from(images.max(1));
         Some(this.wait + Duration::try_from_secs_f64(saved / per_second).unwrap_or(Duration::MAX / 4))
+    }
+
+    /// Has the candidates that may run tried by their worst price, the lowest first.
+    pub fn cheapest_first(&mut self) {
+        let worst = |at: &u32| self.candidates.get(*at as usize).map(|candidate| candidate.quote.worst);
+        self.ranked.sort_by_key(worst);
     }
 
     /// The shortest wait after which a candidate dropped only for a limit could run.

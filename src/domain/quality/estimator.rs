@@ -1,7 +1,7 @@
 //! What is believed of every model for a prompt: cells and logistic model together.
 //!
-//! Why it exists: live planning, `evaluate` and tests ask one estimator. The two views are averaged in log odds, which
-//! beats either on prompts not seen before: cells know how often, the logistic model knows where within a kind. What it
+//! Why it exists: live planning, `evaluate` and tests ask one estimator. The mean of the two views beats either on prompts
+//! not seen before: cells know how often, the logistic model knows where within a kind. What it
 //! refuses to know: names, clocks, dice, plans; models ("arms") and tasks are numbers. With no verdict it says what its
 //! priors say.
 
@@ -18,7 +18,7 @@ const LEFT: f64 = 10.0;
 pub struct Settings {
     /// Tasks that models are judged for.
     pub tasks: usize,
-    /// Verdicts of a model after which one counts half.
+    /// Verdicts of a model after which one counts half; infinite where nothing ages.
     pub half_life: f64,
 }
 
@@ -112,7 +112,7 @@ impl Estimator {
         let pooled = shifted(arm.of_task(task).mean(), arm.prior.category(category));
         let from_cells = cell.pooled(pooled, CELL);
         let from_signs = arm.base(task, category, self.warm) + arm.own.odds(&self.shared, signs);
-        let mean = sigmoid(0.5 * (logit(from_cells) + logit(sigmoid(from_signs))));
+        let mean = f64::midpoint(from_cells, sigmoid(from_signs)).clamp(0.01, 0.99);
         let weight = cell.sum() + arm.prior.task(task).weight;
         Posterior { alpha: mean * weight, beta: (1.0 - mean) * weight, verdicts: cell.sum(), lift: 0.0 }
     }
@@ -134,7 +134,8 @@ impl Estimator {
         arm.cells.hear(heard.task, heard.category, heard.accepted, heard.weight, fade);
         let verdict = Verdict { accepted: heard.accepted, weight: heard.weight };
         arm.own.hear(&mut self.shared, heard.signs, base, verdict, fade);
-        let changed = arm.drift.hear(expected, heard.accepted, heard.weight);
+        // Where nothing fades, nothing changes either: a table of ratings has no order.
+        let changed = fade < 1.0 && arm.drift.hear(expected, heard.accepted, heard.weight);
         if changed {
             arm.doubt(LEFT);
         }

@@ -9,17 +9,17 @@ use rand::{Rng, RngExt};
 use super::Posterior;
 
 /// The posterior with its lift set to where a draw from it fell.
-pub fn thompson(posterior: Posterior, dice: &mut impl Rng) -> Posterior {
+pub fn thompson(posterior: Posterior, dice: &mut (impl Rng + ?Sized)) -> Posterior {
     Posterior { lift: beta(posterior.alpha, posterior.beta, dice) - posterior.mean(), ..posterior }
 }
 
 /// A draw from Beta(`a`, `b`), 0 to 1.
-pub fn beta(a: f64, b: f64, dice: &mut impl Rng) -> f64 {
+pub fn beta(a: f64, b: f64, dice: &mut (impl Rng + ?Sized)) -> f64 {
     let (x, y) = (gamma(a, dice), gamma(b, dice));
     if x + y > 0.0 { x / (x + y) } else { 0.5 }
 }
 
-fn gamma(shape: f64, dice: &mut impl Rng) -> f64 {
+fn gamma(shape: f64, dice: &mut (impl Rng + ?Sized)) -> f64 {
     if shape < 1.0 {
         let below: f64 = dice.random();
         return gamma(shape.max(1e-6) + 1.0, dice) * below.powf(1.0 / shape.max(1e-6));
@@ -36,7 +36,7 @@ fn gamma(shape: f64, dice: &mut impl Rng) -> f64 {
     }
 }
 
-fn normal(dice: &mut impl Rng) -> f64 {
+fn normal(dice: &mut (impl Rng + ?Sized)) -> f64 {
     let (u, v): (f64, f64) = (dice.random(), dice.random());
     (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }

@@ -9,6 +9,7 @@ mod budgets;
 mod floors;
 mod limits;
 mod models;
+mod natives;
 mod prices;
 mod providers;
 mod rules;
@@ -101,6 +102,7 @@ struct Entry<'a, T> {
 struct Merged<'a> {
     defaults: Option<Entry<'a, At<raw::Defaults>>>,
     breaker: Option<(Scope<'a>, &'a raw::Breaker)>,
+    proxy: Option<(Scope<'a>, &'a At<raw::Proxy>)>,
     keys: Vec<(Scope<'a>, &'a raw::Key)>,
     budgets: Vec<(Scope<'a>, &'a At<raw::Budget>)>,
     tiers: Vec<Entry<'a, raw::Tier>>,
@@ -123,6 +125,7 @@ impl<'a> Merged<'a> {
         let mut merged = Self {
             defaults: None,
             breaker: scopes().find_map(|(scope, policy)| Some((scope, policy.breaker.as_ref()?))),
+            proxy: scopes().find_map(|(scope, policy)| Some((scope, policy.proxy.as_ref()?))),
             keys: scopes().flat_map(|(scope, policy)| policy.key.iter().map(move |key| (scope, key))).collect(),
             budgets: scopes().flat_map(|(scope, policy)| policy.budget.iter().map(move |row| (scope, row))).collect(),
             tiers: unique("tier", scopes().map(|(scope, policy)| (scope, &policy.tier))),
@@ -156,6 +159,7 @@ impl<'a> Merged<'a> {
         serde_json::json!({
             "defaults": self.defaults.as_ref().map(|entry| entry.raw),
             "breaker": self.breaker.map(|(_, raw)| raw),
+            "proxy": self.proxy.map(|(_, raw)| raw),
             "key": self.keys.iter().map(|(_, key)| key).collect::<Vec<_>>(),
             "budget": self.budgets.iter().map(|(_, budget)| budget).collect::<Vec<_>>(),
             "tier": by_name,
@@ -250,10 +254,23 @@ fn assemble(merged: &Merged<'_>, world: &World<'_>, sink: &Sink) -> Option<Parts
     let keys = providers::keys(&merged.keys);
     let budgets = budgets::budgets(&merged.budgets, &budgets::Named { catalog: &catalog, keys: &keys });
     let breaker = merged.breaker.map_or_else(Default::default, |(scope, raw)| limits::breaker(scope, raw));
+    let native = natives::native(merged.proxy, &merged.providers, &catalog);
     let endpoints = providers::endpoints(&catalog, credentials);
     let meaning = merged.meaning(&workflows);
     let digest = digest(&meaning);
-    Some(Parts { digest, meaning, endpoints, tiers, defaults: resolved?, rules, keys, budgets, breaker, catalog })
+    Some(Parts {
+        digest,
+        meaning,
+        endpoints,
+        tiers,
+        defaults: resolved?,
+        rules,
+        keys,
+        budgets,
+        breaker,
+        native,
+        catalog,
+    })
 }
 
 /// Verdicts that the policy's `accept` numbers are worth unless it says otherwise.

@@ -200,6 +200,7 @@ pub(super) fn keys(rows: &[(Scope<'_>, &raw::Key)]) -> Vec<ApiKey> {
                 sha256: hash,
                 owner: format!("key:{}", name.value).into(),
                 limits: limits::limits(*scope, &row.limits),
+                reviewer: row.reviewer,
                 place: scope.place(&name.span),
             });
         } else {

@@ -13,7 +13,7 @@ use super::values::Scope;
 use super::{Entry, floors, twice};
 use crate::domain::catalog::{Catalog, ModelIx};
 use crate::domain::money::Money;
-use crate::domain::rule::{Share, Source, Term};
+use crate::domain::rule::{Explore, Share, Source, Term};
 
 /// What rules refer to.
 pub(super) struct Whole<'a> {
@@ -44,6 +44,7 @@ pub(super) fn defaults(entry: &Entry<'_, At<raw::Defaults>>, whole: &Whole<'_>) 
         review_cost: review_cost.unwrap_or(Money::ZERO),
         wait_value: raw.wait_value_usd_per_s.as_ref().and_then(|usd| scope.money("wait_value_usd_per_s", usd)),
         share: raw.share.map(share).unwrap_or_default(),
+        explore: raw.explore.map(explore).unwrap_or_default(),
         drop_negative_prompt: raw.drop_negative_prompt.unwrap_or(false),
         moderated_next: matches!(raw.on_moderation, Some(OnModeration::NextPlan)),
         buy_again: matches!(raw.takeover, Some(Takeover::BuyAgain)),
@@ -194,6 +195,14 @@ fn reachable<'a>(
         }
         Some(Reach::Always) => *always = Some((scope, &when.span)),
         Some(Reach::Sometimes) | None => {}
+    }
+}
+
+const fn explore(raw: raw::Explore) -> Explore {
+    match raw {
+        raw::Explore::Off => Explore::Off,
+        raw::Explore::Optimistic => Explore::Optimistic,
+        raw::Explore::Sampled => Explore::Sampled,
     }
 }
 

@@ -77,6 +77,7 @@ fn tier(entry: &Entry<'_, raw::Tier>) -> Option<Tier> {
         quality: scope.fraction("quality", quality).unwrap_or_default(),
         max_cost: scope.term(raw.max_cost_usd.as_ref(), |usd| scope.money("max_cost_usd", usd)),
         deadline: scope.term(raw.deadline.as_ref(), |text| scope.duration("deadline", text)),
+        explore: raw.explore.unwrap_or(true),
         priority: raw.priority.as_ref().map_or(0, |number| number.value),
         place: scope.place(&quality.span),
     })

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{At, Day, Named};
+use super::{At, Day, Named, Route};
 
 /// A host with an API and a key.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -33,6 +33,9 @@ pub(in crate::policy) struct Provider {
     /// Settings of its dialect.
     #[serde(default)]
     pub(in crate::policy) options: BTreeMap<String, serde_json::Value>,
+    /// Calls of its own API that the pass-through lets by; every other is refused.
+    #[serde(default)]
+    pub(in crate::policy) route: Vec<At<Route>>,
 }
 
 /// A limit, counted as its provider counts.

@@ -46,6 +46,10 @@ impl Adapter for Comfyui {
         Dialect::Comfyui
     }
 
+    fn auth(&self, _provider: &Provider) -> Auth {
+        Auth::Bearer
+    }
+
     fn encode(&self, step: &Step<'_>, model: &Model, _provider: &Provider) -> Result<Call, Unsupported> {
         match &step.op {
             Op::Generate => submit(step, model, None),

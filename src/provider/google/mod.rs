@@ -29,6 +29,10 @@ impl Adapter for Google {
         Dialect::Google
     }
 
+    fn auth(&self, provider: &Provider) -> Auth {
+        Host::of(provider).map_or(Auth::Bearer, Host::auth)
+    }
+
     fn encode(&self, step: &Step<'_>, model: &Model, provider: &Provider) -> Result<Call, Unsupported> {
         let api = Api::of(model)?;
         let host = Host::of(provider)?;

@@ -28,6 +28,10 @@ impl Adapter for Openai {
         Dialect::Openai
     }
 
+    fn auth(&self, _provider: &Provider) -> Auth {
+        Auth::Bearer
+    }
+
     fn encode(&self, step: &Step<'_>, model: &Model, _provider: &Provider) -> Result<Call, Unsupported> {
         if !matches!(step.op, Op::Generate) {
             return Err(Unsupported(format!("{} makes pictures and enlarges none", model.id)));

@@ -51,9 +51,14 @@ const NATIVE: [&str; 22] = [
 pub(super) const OPENAI_ONLY: [&str; 7] =
     ["background", "moderation", "output_compression", "partial_images", "stream", "style", "user"];
 
+/// The fields of a verdict.
+const FEEDBACK: [&str; 4] = ["accepted", "rater", "reason", "image"];
+
 /// Which route's fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Surface {
+    /// `/generations/{id}/feedback`.
+    Feedback,
     /// `/generate` and `/plan`.
     Native,
     /// `/v1/images/generations`.
@@ -62,8 +67,12 @@ pub(super) enum Surface {
 
 impl Surface {
     fn knows(self, name: &str) -> Option<&'static str> {
-        let openai: &[&'static str] = if self == Self::Openai { &OPENAI_ONLY } else { &[] };
-        NATIVE.iter().chain(openai).copied().find(|known| *known == name)
+        let (names, more): (&[&'static str], &[&'static str]) = match self {
+            Self::Feedback => (&FEEDBACK, &[]),
+            Self::Native => (&NATIVE, &[]),
+            Self::Openai => (&NATIVE, &OPENAI_ONLY),
+        };
+        names.iter().chain(more).copied().find(|known| *known == name)
     }
 }
 

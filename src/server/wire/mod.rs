@@ -5,6 +5,7 @@
 
 pub(super) mod answer;
 pub(super) mod ask;
+pub(super) mod feedback;
 mod fields;
 pub(super) mod headers;
 pub(super) mod json;

@@ -25,7 +25,7 @@ pub(super) struct Queue {
 struct Line {
     waiting: VecDeque<Command>,
     /// Why new work is refused.
-    away: Option<String>,
+    away: Option<LedgerFault>,
     shut: bool,
 }
 
@@ -34,7 +34,7 @@ impl Queue {
     pub(super) fn offer(&self, command: Command) -> Result<(), LedgerFault> {
         let line = self.lock();
         if let Some(why) = &line.away {
-            return Err(LedgerFault::Unavailable(why.clone()));
+            return Err(why.clone());
         }
         if line.waiting.len() >= MOST_WAITING {
             return Err(LedgerFault::Unavailable("too many writes wait".into()));
@@ -77,8 +77,8 @@ impl Queue {
     }
 
     /// From here on new work is refused, for this reason, until [`Queue::opens`].
-    pub(super) fn closes(&self, why: &str) {
-        self.lock().away = Some(why.to_owned());
+    pub(super) fn closes(&self, why: &LedgerFault) {
+        self.lock().away = Some(why.clone());
     }
 
     /// New work is taken.

@@ -10,8 +10,8 @@ use crate::state::books::{self, json, micros};
 use crate::state::sql::Value;
 
 const OPEN: &str = "INSERT INTO generation (id, created_us, key, task, model, plan, rule, policy, prompt_sha256, prompt, \
-     metadata, expected_cost, expected_accept, reserved, claim, fingerprint, replica) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+     metadata, expected_cost, expected_accept, reserved, claim, fingerprint, replica, decision) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
 
 /// Locked, so that nobody ends it before this transaction does.
 const IS_OPEN: &str = "SELECT 1 FROM generation WHERE id = ?1 AND ended_us IS NULL FOR UPDATE";
@@ -67,6 +67,7 @@ pub(super) fn open(opening: &Opening, replica: i64) -> Vec<Ask> {
             claim.map(|claim| claim.scope.as_str()).into(),
             claim.map(|claim| claim.fingerprint.hex()).into(),
             replica.into(),
+            opening.decision.as_deref().into(),
         ],
     );
     std::iter::once(head).chain(attempts(&opening.id, &opening.attempts)).collect()

@@ -155,8 +155,7 @@ pub(super) fn tls(config: &Config) -> Result<Option<MakeRustlsConnect>, LedgerFa
     if config.get_ssl_mode() == SslMode::Disable {
         return Ok(None);
     }
-    // Somebody else may have chosen it already, and there is one choice.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    crate::transport::install_tls();
     match MakeRustlsConnect::with_native_certs() {
         Ok((tls, _)) => Ok(Some(tls)),
         Err(_) if config.get_ssl_mode() == SslMode::Prefer => Ok(None),

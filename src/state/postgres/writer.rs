@@ -19,6 +19,7 @@ use super::queue::Queue;
 use super::replica::{self, BEAT};
 use super::session::{Kind, Session, kind, unavailable};
 use super::{batch, tables};
+use crate::domain::budget::Charge;
 use crate::domain::fault::Billed;
 use crate::domain::ledger::{Basis, Closing, Opening};
 use crate::domain::money::Money;
@@ -66,6 +67,9 @@ struct Desk {
     ends: Vec<Command>,
     beaten: Instant,
 }
+
+/// What drives the writer's connection and the readers'.
+type Connections = JoinSet<Result<(), Error>>;
 
 /// How the first connection went: the attempts that it found left by the dead.
 type First = Sender<Result<u64, LedgerFault>>;
@@ -126,7 +130,7 @@ impl Desk {
                 return;
             }
             tracing::warn!(%why, "the ledger is away; paid work is refused until it is back");
-            self.shared.queue.closes(&why.to_string());
+            self.shared.queue.closes(&why);
             self.refuse(&why);
             if self.shared.queue.is_shut() {
                 return;
@@ -141,7 +145,7 @@ impl Desk {
         let connect = |timeouts| Session::connect(&self.config, timeouts, self.tls.as_ref());
         let (session, driver) = connect(TIMEOUTS).await.map_err(|error| unavailable(&error))?;
         let (reader, reading) = connect(READ_TIMEOUTS).await.map_err(|error| unavailable(&error))?;
-        let mut connections = JoinSet::new();
+        let mut connections = Connections::new();
         connections.spawn(driver);
         connections.spawn(reading);
         patient(tables::migrate(&session)).await??;
@@ -153,13 +157,7 @@ impl Desk {
             Some(first) => drop(first.send(Ok(recovered))),
             None => tracing::info!("the ledger is back"),
         }
-        let served = tokio::select! {
-            served = self.serve(&session) => served,
-            gone = connections.join_next() => {
-                let why = gone.and_then(Result::ok).and_then(Result::err);
-                Err(why.map_or_else(|| LedgerFault::Unavailable("its connection has ended".into()), |e| unavailable(&e)))
-            }
-        };
+        let served = self.serve(&session, &mut connections).await;
         if served.is_ok() {
             // What is left of this replica's sign is found by its silence.
             let _ = timeout(PATIENCE, replica::leave(&session, self.replica)).await;
@@ -174,7 +172,8 @@ impl Desk {
         replica::recover(session).await
     }
 
-    async fn serve(&mut self, session: &Session) -> Result<(), LedgerFault> {
+    /// Never given up in the middle of a write: what it holds would be forgotten.
+    async fn serve(&mut self, session: &Session, connections: &mut Connections) -> Result<(), LedgerFault> {
         let shared = Arc::clone(&self.shared);
         let mut look = interval(BEAT);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -193,6 +192,7 @@ impl Desk {
             tokio::select! {
                 () = shared.queue.filled() => {}
                 _ = look.tick() => self.look(session).await?,
+                gone = connections.join_next() => return Err(ended(gone)),
             }
         }
     }
@@ -218,9 +218,14 @@ impl Desk {
             Ok(verdicts) => batch.into_iter().zip(verdicts).for_each(|(command, verdict)| command.answer(verdict)),
             // One command breaks a rule of the schema: it must not take the others with it.
             Err((Kind::Rule, _)) if batch.len() > 1 => {
+                let mut lost = None;
                 for command in batch {
-                    Box::pin(self.write(session, vec![command])).await?;
+                    match &lost {
+                        Some(why) => self.unwritten(command, why),
+                        None => lost = Box::pin(self.write(session, vec![command])).await.err(),
+                    }
                 }
+                return lost.map_or(Ok(()), Err);
             }
             Err((Kind::Lost, why)) => {
                 batch.into_iter().for_each(|command| self.unwritten(command, &why));
@@ -292,6 +297,12 @@ impl Desk {
     }
 }
 
+/// Why a connection is no more.
+fn ended(gone: Option<Result<Result<(), Error>, tokio::task::JoinError>>) -> LedgerFault {
+    let why = gone.and_then(Result::ok).and_then(Result::err);
+    why.map_or_else(|| LedgerFault::Unavailable("its connection has ended".into()), |error| unavailable(&error))
+}
+
 /// The end of a generation of which nothing was sent.
 fn unopened(opening: &Opening) -> Closing {
     let released = opening.attempts.iter().cloned().map(|mut attempt| {
@@ -311,7 +322,7 @@ fn unopened(opening: &Opening) -> Closing {
         charges: opening
             .earmarks
             .iter()
-            .map(|earmark| crate::domain::budget::Charge {
+            .map(|earmark| Charge {
                 account: Arc::clone(&earmark.account),
                 settled: Money::ZERO,
                 ambiguous: Money::ZERO,

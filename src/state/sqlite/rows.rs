@@ -14,8 +14,8 @@ use crate::state::books::{CLAIMED, LEFT_HELD, PASS_CLAIM, json, micros};
 use crate::state::sql::Statement;
 
 const OPEN: &str = "INSERT INTO generation (id, created_us, key, task, model, plan, rule, policy, prompt_sha256, prompt, \
-     metadata, expected_cost, expected_accept, reserved, claim, fingerprint) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
+     metadata, expected_cost, expected_accept, reserved, claim, fingerprint, decision) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
 
 const IS_OPEN: &str = "SELECT 1 FROM generation WHERE id = ?1 AND ended_us IS NULL";
 
@@ -58,6 +58,7 @@ pub(super) fn open(connection: &Connection, opening: &Opening) -> rusqlite::Resu
         opening.reserved.micros(),
         opening.claim.as_ref().map(|claim| claim.scope.as_str()),
         opening.claim.as_ref().map(|claim| claim.fingerprint.hex()),
+        opening.decision,
     ])?;
     opening.attempts.iter().try_for_each(|attempt| begin(connection, &opening.id, attempt))?;
     Ok(true)

@@ -1,0 +1,111 @@
+//! Where a provider's calls go: its `base_url` as an address to connect to.
+//!
+//! Why it exists: Pingora keys its pool of connections by address, so a name is resolved before each call; an answer is
+//! believed for a few seconds. Only an operator's own `base_url` is ever connected to: a call's path is held to what
+//! stands below it, and a redirect goes back to the caller. What it refuses to know: credentials, prices.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use pingora::upstreams::peer::HttpPeer;
+use tokio::time::{Instant, timeout};
+use url::{Host, Url};
+
+/// How long a name's address is believed.
+const BELIEVED: Duration = Duration::from_secs(10);
+/// Resolving, and connecting with TLS, each.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Shorter than the 5 s after which common servers close an idle connection: a call written to a connection that is
+/// just being closed is a call in doubt.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// Addresses of names.
+#[derive(Debug, Default)]
+pub(super) struct Addresses(Mutex<HashMap<(String, u16), (Instant, SocketAddr)>>);
+
+/// A provider's origin.
+#[derive(Debug)]
+pub(super) struct Origin {
+    /// For the `Host` header.
+    pub(super) authority: String,
+    /// What stands before every path.
+    pub(super) prefix: String,
+    host: Host<String>,
+    port: u16,
+    tls: bool,
+}
+
+impl Origin {
+    /// The origin of a `base_url`.
+    pub(super) fn of(base_url: &str) -> Option<Self> {
+        let url = Url::parse(base_url).ok()?;
+        let host = url.host()?.to_owned();
+        let tls = url.scheme() == "https";
+        let authority = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_string(),
+        };
+        let prefix = url.path().trim_end_matches('/').to_owned();
+        Some(Self { authority, prefix, host, port: url.port_or_known_default()?, tls })
+    }
+}
+
+impl Addresses {
+    /// The peer of an origin; `patience` is for each silence of the provider.
+    pub(super) async fn peer(&self, origin: &Origin, patience: Duration) -> Option<HttpPeer> {
+        let (address, name) = match &origin.host {
+            Host::Ipv4(ip) => ((IpAddr::V4(*ip), origin.port).into(), String::new()),
+            Host::Ipv6(ip) => ((IpAddr::V6(*ip), origin.port).into(), String::new()),
+            Host::Domain(name) => (self.resolve(name, origin.port).await?, name.clone()),
+        };
+        let mut peer = HttpPeer::new(address, origin.tls, name);
+        peer.options.connection_timeout = Some(CONNECT);
+        peer.options.total_connection_timeout = Some(CONNECT);
+        peer.options.idle_timeout = Some(IDLE);
+        peer.options.read_timeout = Some(patience);
+        peer.options.write_timeout = Some(patience);
+        Some(peer)
+    }
+
+    async fn resolve(&self, name: &str, port: u16) -> Option<SocketAddr> {
+        let key = (name.to_owned(), port);
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
+        if let Some((_, address)) = known.filter(|(at, _)| at.elapsed() < BELIEVED) {
+            return Some(address);
+        }
+        let found = timeout(CONNECT, tokio::net::lookup_host((name, port))).await.ok()?.ok()?.next()?;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (Instant::now(), found));
+        Some(found)
+    }
+}
+
+/// Whether a path stays below where it begins, however it is escaped.
+pub(super) fn stays_below(path: &str) -> bool {
+    let dots = |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+    !path.split('/').any(dots) && !path.contains('\\')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_taken_apart() {
+        let origin = Origin::of("http://127.0.0.1:9100/openai").unwrap();
+        assert_eq!((origin.authority.as_str(), origin.prefix.as_str()), ("127.0.0.1:9100", "/openai"));
+        let origin = Origin::of("https://api.stability.ai").unwrap();
+        assert_eq!((origin.authority.as_str(), origin.prefix.as_str(), origin.port), ("api.stability.ai", "", 443));
+        assert!(origin.tls);
+        assert!(Origin::of("").is_none());
+    }
+
+    #[test]
+    fn a_path_does_not_climb() {
+        assert!(stays_below("/v1/models/gpt-image-2.5..x"));
+        for climbing in ["/..", "/v1/../admin", "/v1/%2e%2E/admin", "/v1/.%2e", "/./v1", "/v1\\..\\admin"] {
+            assert!(!stays_below(climbing), "{climbing}");
+        }
+    }
+}

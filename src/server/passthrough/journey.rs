@@ -1,0 +1,141 @@
+//! What is known of one call on its way, and its account at the end.
+//!
+//! Why it exists: Pingora calls phase after phase; what one learns the next needs, and every call must end in one metric
+//! and one receipt, whichever phase it ends in. What it refuses to know: how bytes move.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use pingora::ErrorSource;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::address::Origin;
+use super::answer::Answer;
+use super::rest::Watch;
+use crate::domain::fault::{Billed, Blame, Class, Fault};
+use crate::engine::Engine;
+use crate::engine::transit::{Ended, Transit};
+use crate::policy::Snapshot;
+use crate::provider::Auth;
+use crate::telemetry::{Exchange, InFlight, clock};
+use crate::transport::Secret;
+
+/// The name of this door in metrics.
+const ROUTE: &str = "proxy";
+
+/// One call.
+pub(super) struct Journey {
+    pub(super) request_id: Arc<str>,
+    pub(super) arrived: Instant,
+    pub(super) received: Timestamp,
+    pub(super) tenant: Option<Arc<str>>,
+    pub(super) way: Option<Way>,
+    pub(super) transit: Option<Transit>,
+    pub(super) answer: Answer,
+    /// What the rest of its body may not take back.
+    pub(super) watch: Option<Watch>,
+    /// Whether its body contradicted itself.
+    pub(super) contradicts: bool,
+    /// Whether any byte of it may have left.
+    pub(super) sent: bool,
+    /// Whether all of it came.
+    pub(super) complete: bool,
+    /// The code and status with which it was refused here.
+    pub(super) refused: Option<(&'static str, u16)>,
+    pub(super) under_way: Option<(InFlight, OwnedSemaphorePermit)>,
+}
+
+/// Where it goes.
+pub(super) struct Way {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) origin: Origin,
+    /// Its path and query there.
+    pub(super) target: String,
+    pub(super) auth: Auth,
+    pub(super) credential: Option<Secret>,
+    /// Whether its answer may tell what it cost.
+    pub(super) metered: bool,
+    /// What the books call it.
+    pub(super) name: Arc<str>,
+}
+
+impl Journey {
+    pub(super) fn new() -> Self {
+        Self {
+            request_id: Arc::default(),
+            arrived: Instant::now(),
+            received: clock::now(),
+            tenant: None,
+            way: None,
+            transit: None,
+            answer: Answer::default(),
+            watch: None,
+            contradicts: false,
+            sent: false,
+            complete: false,
+            refused: None,
+            under_way: None,
+        }
+    }
+
+    /// What an error means for the money: nothing left, nothing whole left, or who knows.
+    pub(super) fn fault(&self, error: &pingora::Error) -> Fault {
+        let downstream = *error.esource() == ErrorSource::Downstream;
+        let billed = match (self.sent, self.complete, downstream) {
+            // A provider does not begin what it has not wholly heard: the length that was announced did not come.
+            (false, ..) | (true, false, true) => Billed::No,
+            (true, ..) => Billed::Unknown,
+        };
+        let (blame, detail) = match (downstream, self.sent) {
+            (true, _) => (Blame::Caller, "The caller went away."),
+            (false, false) => (Blame::Provider, "The provider cannot be reached."),
+            (false, true) => (Blame::Provider, "The provider gave no whole answer."),
+        };
+        let late = matches!(error.etype(), pingora::ErrorType::ReadTimedout | pingora::ErrorType::WriteTimedout);
+        let class = match (downstream, late) {
+            (true, _) => Class::Reject,
+            (false, true) => Class::TimeOut,
+            (false, false) => Class::Unavailable,
+        };
+        Fault::new(class, blame, billed, detail)
+    }
+
+    /// The end of its account.
+    pub(super) async fn end(&mut self, engine: &Arc<Engine>, method: &'static str, error: Option<&pingora::Error>) {
+        let fault = error.map(|error| self.fault(error));
+        let status = self.refused.map(|(_, status)| status).or_else(|| self.answer.status()).unwrap_or(499);
+        let outcome = match (self.refused, &fault) {
+            (Some((code, _)), _) => code,
+            (None, Some(fault)) => fault.class.name(),
+            (None, None) => "ok",
+        };
+        engine.telemetry().http(&Exchange { route: ROUTE, method, status, outcome, duration: self.arrived.elapsed() });
+        self.under_way = None;
+        let answer = std::mem::take(&mut self.answer);
+        match (self.transit.take(), self.refused) {
+            (Some(transit), _) => transit.end(ended(answer, fault)).await,
+            (None, Some((code, _))) => {
+                engine.turned_away(&self.request_id, self.tenant.take(), code, self.arrived);
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Counts it as under way.
+    pub(super) fn count(&mut self, engine: &Arc<Engine>, slot: OwnedSemaphorePermit) {
+        self.under_way = Some((engine.telemetry().in_flight(ROUTE), slot));
+    }
+}
+
+/// An answer that began and broke off at its provider may have been charged; one whose caller left was answered.
+fn ended(answer: Answer, fault: Option<Fault>) -> Ended {
+    match (answer.end(), fault) {
+        (Some(reply), None) => Ended::Answered(reply),
+        (Some(reply), Some(fault)) if fault.blame == Blame::Caller => Ended::Answered(reply),
+        (_, Some(fault)) => Ended::Broken(fault),
+        (None, None) => {
+            Ended::Broken(Fault::new(Class::Unavailable, Blame::Provider, Billed::Unknown, "No answer was seen."))
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The native pass-through: vendors' own APIs on a listener of their own, streamed both ways and metered.
+//!
+//! Why it exists: a vendor's SDK keeps working with only its base URL changed, and what it buys is limited, reserved and
+//! booked like everything else. Pingora carries the bytes; the price is found in `fields`, the money is `engine::transit`'s.
+//! What it refuses to know: what pictures look like, and what a dialect's words mean. Nothing is ever sent twice.
+//! To add a place where a vendor's SDK puts its key: `credential`. To add a call: a route in the policy, and no code.
+//!
+//! `socket` is a caller's connection, `admit` what is decided first, `proxy` the way of one call through Pingora's phases, `journey` what is known of it,
+//! `rest` what the rest of a body may not take back, `address` where it goes, `answer` and `skeleton` what is kept of what comes back.
+
+mod address;
+mod admit;
+mod answer;
+mod credential;
+mod fields;
+mod journey;
+mod proxy;
+mod rest;
+mod skeleton;
+mod socket;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::apps::{HttpServerApp as _, ServerApp as _};
+use pingora::proxy::{HttpProxy, http_proxy};
+use pingora::server::configuration::ServerConf;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use super::Bounds;
+use super::parting::Parting;
+use crate::engine::Engine;
+use crate::transport::install_tls;
+use proxy::Passthrough;
+use socket::Socket;
+
+/// How long accepting rests when the process is out of file descriptors.
+const BREATH: Duration = Duration::from_millis(50);
+/// Idle connections to providers that are kept.
+const POOL: usize = 256;
+
+/// The pass-through, open.
+#[derive(Debug)]
+pub struct Native {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    parting: Parting,
+    accepting: JoinHandle<()>,
+}
+
+impl Native {
+    /// Opens the pass-through on a bound listener. `always`: it serves also while the policy has it off, as in a demo.
+    #[expect(clippy::disallowed_methods, reason = "one task accepts; it owns those of its connections and is joined")]
+    pub fn start(listener: TcpListener, engine: Arc<Engine>, bounds: Bounds, always: bool) -> io::Result<Self> {
+        install_tls();
+        let address = listener.local_addr()?;
+        // One try: what may have been sent is never sent again.
+        let conf = ServerConf { max_retries: 1, upstream_keepalive_pool_size: POOL, ..ServerConf::default() };
+        let app = Arc::new(http_proxy(&Arc::new(conf), Passthrough::new(engine, &bounds, always)));
+        let (stop, stopped) = watch::channel(false);
+        let parting = Parting::default();
+        let accepting = tokio::spawn(accept(listener, app, bounds, parting.clone(), stopped));
+        Ok(Self { address, stop, parting, accepting })
+    }
+
+    /// The listener is another process's too from now on: connections are let go gently at the end.
+    pub fn hand_over(&self) {
+        self.parting.hand_over();
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops accepting, finishes what is under way within the grace time, cuts off the rest.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        // The accepting task neither panics nor is cancelled; there is nothing to learn from its end.
+        let _ = self.accepting.await;
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    app: Arc<HttpProxy<Passthrough>>,
+    bounds: Bounds,
+    parting: Parting,
+    mut stop: watch::Receiver<bool>,
+) {
+    let shutdown = stop.clone();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                // Beyond the cap a closed socket says it.
+                Ok((tcp, _)) if connections.len() < bounds.connections => {
+                    connections.spawn(converse(tcp, Arc::clone(&app), shutdown.clone()));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(BREATH).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            // Told to stop, or the handle is gone: either way the door closes.
+            _ = stop.changed() => break,
+        }
+    }
+    drop(listener);
+    let farewell = parting.farewell().min(bounds.grace);
+    if !done(&mut connections, farewell).await {
+        app.http_cleanup().await;
+        let left = bounds.grace.saturating_sub(farewell);
+        if !done(&mut connections, left).await {
+            tracing::warn!(under_way = connections.len(), "the grace time is over; what is left is cut off");
+        }
+    }
+    connections.shutdown().await;
+}
+
+/// Waits for every connection to end; false when the time is over first.
+async fn done(connections: &mut JoinSet<()>, within: Duration) -> bool {
+    timeout(within, async { while connections.join_next().await.is_some() {} }).await.is_ok()
+}
+
+async fn converse(tcp: TcpStream, app: Arc<HttpProxy<Passthrough>>, shutdown: watch::Receiver<bool>) {
+    app.process_new(Box::new(Socket::new(tcp)), &shutdown).await;
+}
