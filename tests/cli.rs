@@ -10,6 +10,8 @@
 
 #[path = "cli/batch.rs"]
 mod batch;
+#[path = "cli/evaluate.rs"]
+mod evaluate;
 #[path = "cli/gateway.rs"]
 mod gateway;
 #[path = "cli/help.rs"]

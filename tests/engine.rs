@@ -18,7 +18,9 @@ use tollgate::engine::{Engine, How, Inbound, Parts, Repeat, Served};
 use tollgate::policy::watch::Settings;
 use tollgate::policy::{Origin, Override, Process, Snapshots};
 use tollgate::sandbox::{Options, Sandbox};
-use tollgate::state::{Durability, Ledger, images::StoredImages, limits::LocalLimits, sqlite::SqliteLedger};
+use tollgate::state::{
+    Durability, Ledger, images::StoredImages, limits::LocalLimits, reader::Tesseract, sqlite::SqliteLedger,
+};
 use tollgate::telemetry::{Telemetry, clock};
 use tollgate::transport::{HttpTransport, Secret};
 
@@ -56,6 +58,7 @@ impl House {
             ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
             images: Arc::new(StoredImages::open(&data.path().join("images").to_string_lossy()).unwrap()),
             limits: Arc::new(LocalLimits::new()),
+            reader: Arc::new(Tesseract::default()),
             transport: Arc::new(HttpTransport::new().unwrap()),
             telemetry: Telemetry::new(false).unwrap(),
             keep_prompts: false,

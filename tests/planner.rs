@@ -9,14 +9,14 @@ use tollgate::domain::catalog::{Catalog, Model, ModelIx};
 use tollgate::domain::image::Size;
 use tollgate::domain::money::Money;
 use tollgate::domain::plan::explain::explain;
-use tollgate::domain::plan::{Gate, Planned, Reason, View, plan};
+use tollgate::domain::plan::{Candidate, Gate, Planned, Reason, VerifierView, View, plan};
 use tollgate::domain::request::{DataPolicy, Fit, GenerationRequest};
 use tollgate::domain::rule::{Source, Term};
 
 #[path = "support/market.rs"]
 mod market;
 
-use market::{TODAY, catalog, generator, many, request, upscaler, view};
+use market::{TODAY, catalog, checked, generator, many, request, upscaler, view};
 
 fn planned(catalog: &Catalog, request: &GenerationRequest) -> Planned {
     plan(request, catalog, &view(catalog), TODAY)
@@ -213,7 +213,7 @@ fn ties_go_to_the_faster_and_then_to_the_name() {
 
 #[test]
 fn explain_says_what_plan_decided() {
-    let market = many(24, 2);
+    let market = checked(many(24, 2), 0.9, 0.2);
     let request = request(2048, 0.4);
     let planned = planned(&market, &request);
     let explained = explain(&planned, &request, &market, &view(&market));
@@ -227,11 +227,108 @@ fn explain_says_what_plan_decided() {
     }
 }
 
+/// A look costs ten cents: a cheap model that is checked, with a dear one behind it, beats both alone.
+fn dear_looks() -> (Catalog, GenerationRequest) {
+    let market = catalog(vec![generator("acme/cheap", 5_000, 0.55), generator("acme/dear", 60_000, 0.9)]);
+    let mut request = request(1024, 0.3);
+    request.terms.review_cost = Money::from_micros(100_000);
+    (checked(market, 0.95, 0.05), request)
+}
+
+fn stages(candidate: &Candidate) -> Vec<ModelIx> {
+    let behind = candidate.check.iter().flat_map(|check| check.stages()).map(|stage| stage.model);
+    std::iter::once(candidate.model).chain(behind).collect()
+}
+
+#[test]
+fn a_check_with_a_dear_model_behind_it_wins_where_looks_are_dear() {
+    let (market, mut request) = dear_looks();
+    let chosen = *planned(&market, &request).best().expect("a plan");
+    assert_eq!(chosen.model, ModelIx(0));
+    assert!(chosen.check.is_some(), "{chosen:?}");
+    assert!(chosen.accept.mean() > 0.8, "{chosen:?}");
+    let worst: i64 = 1_000 * (stages(&chosen).len() as i64 - 1)
+        + stages(&chosen).iter().map(|ix| [5_000, 60_000][usize::from(ix.0)]).sum::<i64>();
+    assert_eq!(chosen.quote.worst.micros(), worst, "every branch is reserved");
+    assert!(chosen.quote.expected < chosen.quote.worst);
+    let p95 = chosen.latency.p95;
+    assert_eq!(
+        p95,
+        Duration::from_secs(9) * stages(&chosen).len() as u32
+            + Duration::from_millis(60) * (stages(&chosen).len() as u32 - 1)
+    );
+    request.terms.review_cost = Money::ZERO;
+    let without = *planned(&market, &request).best().expect("a plan");
+    assert_eq!(stages(&without), [ModelIx(0)], "a cheap model alone wins where looks are free");
+}
+
+#[test]
+fn a_verifier_that_is_not_there_takes_its_plans_along() {
+    let (market, request) = dear_looks();
+    let mut view = view(&market);
+    let latency = market.verifiers[0].latency;
+    view.verifiers = vec![VerifierView { absent: Some("the program is not installed"), latency }];
+    let planned = plan(&request, &market, &view, TODAY);
+    assert!(planned.best().is_some_and(|best| best.check.is_none()));
+    let explained = explain(&planned, &request, &market, &view);
+    let gone: Vec<_> = explained.lines.iter().filter_map(|line| line.reason.as_ref()).collect();
+    let gone: Vec<_> = gone.into_iter().filter(|why| why.code == "verifier_absent").collect();
+    assert!(!gone.is_empty());
+    assert_eq!(gone[0].text, "its verifier `shape` is not there: the program is not installed");
+    assert_eq!(gone[0].place.as_ref().map(|place| place.line), Some(11));
+}
+
+#[test]
+fn explain_tells_the_branches() {
+    let (market, request) = dear_looks();
+    let planned = planned(&market, &request);
+    let explained = explain(&planned, &request, &market, &view(&market));
+    let steps = &explained.lines[0].steps;
+    assert_eq!(steps.iter().map(|step| step.op).collect::<Vec<_>>(), ["generate", "verify"]);
+    assert_eq!(steps[1].verifier.as_deref(), Some("shape"));
+    assert_eq!(steps[1].otherwise[0].op, "generate");
+    let words = tollgate::domain::plan::explain::words(steps);
+    assert!(words.starts_with("acme/cheap → verify shape, else acme/"), "{words}");
+}
+
+#[test]
+fn pins_seeds_and_the_premises_are_kept_by_checked_plans() {
+    let (mut market, mut request) = dear_looks();
+    request.ask.seed = Some(7);
+    let same_twice =
+        |planned: &Planned| planned.candidates.iter().any(|one| stages(one).windows(2).any(|pair| pair[0] == pair[1]));
+    assert!(!same_twice(&planned(&market, &request)), "a seed gives a model one picture");
+    request.ask.seed = None;
+    assert!(same_twice(&planned(&market, &request)));
+    request.pinned = Some(ModelIx(0));
+    assert!(planned(&market, &request).candidates.iter().all(|one| one.check.is_none()));
+    request.pinned = None;
+    market.providers[0].local = true;
+    market.verifiers[0].local = false;
+    request.ask.data_policy = DataPolicy::OnPrem;
+    assert!(planned(&market, &request).candidates.iter().all(|one| one.check.is_none()));
+}
+
+#[test]
+fn drafts_at_once_are_checked_and_one_is_enlarged() {
+    let market = catalog(vec![generator("acme/draft", 5_000, 0.4), upscaler("acme/up", 20_000)]);
+    let market = checked(market, 0.95, 0.05);
+    let mut request = request(2048, 0.1);
+    request.terms.review_cost = Money::from_micros(200_000);
+    let planned = planned(&market, &request);
+    let chosen = planned.best().expect("a plan");
+    assert_eq!((chosen.drafts, chosen.calls), (4, 4));
+    assert_eq!(chosen.quote.expected, Money::from_micros(4 * 5_000 + 4 * 1_000 + 20_000));
+    let one = planned.feasible().find(|one| one.check.is_none()).expect("the plain plan");
+    assert!(chosen.accept.mean() > one.accept.mean() * 1.3);
+    assert_eq!(chosen.latency.p95, one.latency.p95 + Duration::from_millis(60), "drafts are made at once");
+}
+
 proptest! {
     /// More money, more time or a lower floor never takes a plan away nor makes the best one dearer per accepted image.
     #[test]
     fn more_budget_never_gives_a_worse_plan(side in 64u32..4096, floor in 0.0..0.95f64, cap_micros in 1_000i64..400_000, more in 0i64..400_000) {
-        let market = many(12, 4);
+        let market = checked(many(12, 4), 0.9, 0.2);
         let mut tight = request(side, floor);
         tight.terms.max_cost = Some(cap(cap_micros));
         let mut loose = tight.clone();
@@ -247,7 +344,7 @@ proptest! {
     /// Whatever is chosen keeps to every term, and its last step gives the asked pixels.
     #[test]
     fn the_chosen_plan_keeps_to_the_terms(width in 64u32..4096, height in 64u32..4096, floor in 0.0..0.95f64) {
-        let market = many(12, 4);
+        let market = checked(many(12, 4), 0.9, 0.2);
         let mut request = request(1024, floor);
         request.ask.size = Size::new(width, height);
         let planned = planned(&market, &request);

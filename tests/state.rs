@@ -29,3 +29,5 @@ mod replicas;
 mod samples;
 #[path = "support/redis.rs"]
 mod server;
+#[path = "state/verdicts.rs"]
+mod verdicts;

@@ -26,7 +26,7 @@ pub(crate) async fn run(args: ServeArgs, console: Console) -> Result<Exit, Failu
         console.say(line);
     }
     let offer = Offer::in_folder(house.data()).inspect_err(|why| {
-        console.warn(format_args!("no other gateway will be able to take over from this one: {why}"))
+        console.warn(format_args!("no other gateway will be able to take over from this one: {why}"));
     });
     announce(&house, console)?;
     attend(house, offer.ok(), &mut signals, console).await;

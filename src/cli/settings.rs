@@ -41,6 +41,8 @@ pub struct Settings {
     pub jobs: JobSettings,
     /// The log.
     pub log: Log,
+    /// The traces.
+    pub traces: Traces,
     /// What replaces a provider's address or credential, by the provider's name.
     pub providers: Overrides,
 }
@@ -101,6 +103,15 @@ pub struct Log {
     pub prompts: bool,
 }
 
+/// The traces.
+#[derive(Clone, Debug)]
+pub struct Traces {
+    /// The collector of OTLP over HTTP, such as `http://127.0.0.1:4318`; without one nothing is recorded.
+    pub url: Option<String>,
+    /// How many of a hundred requests are recorded that came without a trace of their own.
+    pub percent: u64,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -125,6 +136,7 @@ impl Default for Settings {
             images_url: None,
             jobs: JobSettings { at_once: 16, signers: None, own: Vec::new() },
             log: Log { format: Look::Auto, level: tracing::level_filters::LevelFilter::INFO, prompts: false },
+            traces: Traces { url: None, percent: 100 },
             providers: Overrides::default(),
         }
     }
@@ -324,7 +336,7 @@ mod tests {
           help: did you mean `server.max_in_flight`?
         tollgate.toml:6:1: `log.level` is `loud`, and should be one of error, warn, info, debug, trace
         tollgate.toml:9:1: no setting `sever.x`
-          help: the sections are data, images, jobs, ledger, log, policy, providers, server, state, webhooks
+          help: the sections are data, images, jobs, ledger, log, policy, providers, server, state, traces, webhooks
         TOLLGATE_LOG__PROMPT: no setting `log.prompt`
           help: did you mean `log.prompts`?
         TOLLGATE_SERVER__BODY_LIMIT: `server.body_limit` is `lots`, and should be a whole number from 1024 to 1073741824

@@ -14,6 +14,7 @@ use super::image::{Format, Size};
 use super::money::Money;
 use super::quality::Prior;
 use super::quota::Limit;
+use super::verify::{Verifier, VerifierIx};
 
 /// Where in the policy something is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct Catalog {
     pub tasks: Vec<Task>,
     /// The task of a prompt that no other task claims.
     pub default_task: TaskIx,
+    /// Verifiers by index.
+    pub verifiers: Vec<Verifier>,
 }
 
 impl Catalog {
@@ -60,6 +63,11 @@ impl Catalog {
     /// The task at `ix`.
     pub fn task(&self, ix: TaskIx) -> Option<&Task> {
         self.tasks.get(usize::from(ix.0))
+    }
+
+    /// The verifier at `ix`.
+    pub fn verifier(&self, ix: VerifierIx) -> Option<&Verifier> {
+        self.verifiers.get(usize::from(ix.0))
     }
 
     /// The model of that id.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Pixels of a picture or of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Size {
     /// Pixels across.
     pub width: u32,

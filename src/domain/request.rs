@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::catalog::{ModelIx, TaskIx};
 use super::image::{Format, Size};
 use super::money::Money;
+use super::plan::Approved;
 use super::rule::Terms;
 
 /// The longest prompt, in characters.
@@ -165,4 +166,6 @@ pub struct GenerationRequest {
     pub pinned: Option<ModelIx>,
     /// Floor, caps and preferences: the caller's, else the matching rule's, else the policy's defaults.
     pub terms: Terms,
+    /// The draft with which the plans begin, when a person approved one: nothing is generated then.
+    pub approved: Option<Approved>,
 }

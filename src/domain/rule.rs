@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::catalog::{ModelIx, Place};
 use super::money::Money;
+use super::plan::cost::Retries;
 
 /// Who set a term.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +61,8 @@ pub struct Terms {
     pub review_cost: Money,
     /// What a second of waiting for a limit costs; `None` when only what nothing else can do is waited for.
     pub wait_value: Option<Money>,
+    /// How often a person asks again for one prompt, and how alike those tries are.
+    pub retries: Retries,
     /// When identical requests share one purchase.
     pub share: Share,
     /// Whether the planner may prefer what it knows too little of.

@@ -14,7 +14,7 @@ use crate::domain::fingerprint::{sha256, sha256_hex};
 use crate::domain::ledger::Opening;
 use crate::domain::money::Money;
 use crate::domain::plan::Candidate;
-use crate::domain::plan::explain::steps;
+use crate::domain::plan::explain::{steps, words};
 use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
 use crate::policy::{Snapshot, Unresolved};
@@ -50,6 +50,7 @@ impl Engine {
         let (request, snapshot, inbound) = (&order.request, &order.snapshot, &order.inbound);
         let task = snapshot.catalog.task(request.task).map(|task| task.name.clone()).unwrap_or_default();
         let prompt = request.ask.prompt.as_str();
+        let given = order.given.as_ref();
         let purse = order.purse();
         let opening = Opening {
             id: format!("gen_{}", uuid::Uuid::now_v7().simple()).into(),
@@ -60,8 +61,8 @@ impl Engine {
             plan: String::new(),
             rule: request.terms.rule.clone(),
             policy: snapshot.digest.clone(),
-            prompt_sha256: sha256_hex(prompt.as_bytes()),
-            prompt: self.keep_prompts.then(|| prompt.to_owned()),
+            prompt_sha256: given.map_or_else(|| sha256_hex(prompt.as_bytes()), |given| given.prompt_sha256.clone()),
+            prompt: (self.keep_prompts && given.is_none_or(|given| given.prompt_is_kept)).then(|| prompt.to_owned()),
             metadata: request.ask.metadata.clone(),
             expected_cost: Money::ZERO,
             expected_accept: 0.0,
@@ -84,11 +85,9 @@ impl Engine {
 
 /// A plan as the books and the budgets see it.
 pub(super) fn course(candidate: &Candidate, catalog: &Catalog) -> Course {
-    let steps = steps(candidate, catalog);
-    let names: Vec<_> = steps.iter().map(|step| step.model.as_deref().unwrap_or(step.op)).collect();
     Course {
         model: catalog.model(candidate.model).map(|model| model.id.clone()).unwrap_or_default(),
-        words: names.join(" → "),
+        words: words(&steps(candidate, catalog)),
         expected_cost: candidate.quote.expected,
         expected_accept: candidate.accept.mean(),
         ahead: ahead(candidate, catalog),
@@ -97,7 +96,6 @@ pub(super) fn course(candidate: &Candidate, catalog: &Catalog) -> Course {
 
 /// What a plan costs at most, and whose calls it makes.
 pub(super) fn ahead(candidate: &Candidate, catalog: &Catalog) -> Ahead {
-    let models = [Some(candidate.model), candidate.upscale.map(|(upscaler, _)| upscaler)];
     let provider = |ix| Some(catalog.provider(catalog.model(ix)?.provider)?.name.clone());
-    Ahead { worst: candidate.quote.worst, providers: models.into_iter().flatten().filter_map(provider).collect() }
+    Ahead { worst: candidate.quote.worst, providers: candidate.models().filter_map(provider).collect() }
 }

@@ -7,8 +7,9 @@
 use std::time::Duration;
 
 use super::admit::authenticate;
-use super::{Engine, Order};
-use crate::domain::plan::Planned;
+use super::world::Bound;
+use super::{Engine, Order, no_plan};
+use crate::domain::plan::{Planned, View};
 use crate::domain::quota::Cost;
 use crate::domain::refusal::Refusal;
 use crate::policy::{ApiKey, Snapshot};
@@ -17,8 +18,21 @@ use crate::state::{Draw, Permit, Wait};
 use crate::telemetry::clock;
 
 impl Engine {
+    /// The plans of a request, one of which may run, and leave by the caller's own limits.
+    pub(super) async fn plan_allowed(&self, order: &Order, bound: &Bound) -> Result<(Planned, View, Permit), Refusal> {
+        let (planned, view) = self.plan_now(&order.snapshot, bound, &order.request);
+        match (planned.best(), planned.shortest_quota_wait()) {
+            (Some(_), _) => {
+                let permit = self.allow(order, &planned).await?;
+                Ok((planned, view, permit))
+            }
+            (None, Some(retry_after)) => Err(Refusal::QuotaExhausted { retry_after }),
+            (None, None) => Err(no_plan(order, &planned, &view)),
+        }
+    }
+
     /// Draws on the limits of the caller's key for a whole request, or refuses.
-    pub(super) async fn allow(&self, order: &Order, planned: &Planned) -> Result<Permit, Refusal> {
+    async fn allow(&self, order: &Order, planned: &Planned) -> Result<Permit, Refusal> {
         let ask = &order.request.ask;
         let usd = planned.best().map(|best| best.quote.worst).unwrap_or_default();
         let cost = Cost { images: ask.n.into(), pixels: ask.size.pixels() * u64::from(ask.n), usd };

@@ -20,6 +20,7 @@ use crate::domain::money::Money;
 use crate::domain::quote::{Quote, quote, seconds};
 use crate::provider::{Adapter, Call, Op, Pending, Progress, RawImage, Reply, Step, Usage, adapter};
 use crate::state::Draw;
+use crate::telemetry::trace;
 use crate::transport::{Endpoint, Transport};
 
 /// What one call is to make.
@@ -81,7 +82,16 @@ impl Run<'_> {
         ticket: &Ticket,
     ) -> Outcome {
         let begun = Instant::now();
-        let result = self.converse(ix, model, provider, unit, ticket).await;
+        let result = trace::call("image_generation", async {
+            trace::note("gen_ai.operation.name", || "image_generation");
+            trace::note("gen_ai.output.type", || "image");
+            trace::note("gen_ai.provider.name", || &*provider.name);
+            trace::note("gen_ai.request.model", || model.id.split_once('/').map_or(&*model.id, |(_, name)| name));
+            trace::note("gen_ai.request.choice.count", || i64::try_from(unit.indices.len()).unwrap_or(i64::MAX));
+            let result = self.converse(ix, model, provider, unit, ticket).await;
+            result.inspect_err(|fault| trace::failed(fault.class.name()))
+        })
+        .await;
         Outcome { result, took: begun.elapsed() }
     }
 
@@ -156,6 +166,8 @@ impl Run<'_> {
             Err(fault) => (self.price(ix, model, unit).expected, Basis::PriceTable, Err(fault)),
         };
         self.hear(ix, model, pictures.as_ref().map(|_| latency));
+        let bytes = pictures.iter().flatten().map(|bought| bought.artifact.bytes.len() as u64).sum();
+        self.engine.telemetry.image_bytes_in(bytes);
         if let (Err(fault), Some(provider)) = (&pictures, self.snapshot.catalog.provider(model.provider))
             && fault.class == Class::Throttle
         {

@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::account::{self, Times, Weighed};
 use super::execute::Made;
 use super::hold::{End, Reservation};
 use super::served::{Expected, How, Inbound, Served, Timings};
 use super::{Engine, Landed, Order, replay};
 use crate::domain::ledger::{Attempt, Sums};
 use crate::domain::money::Money;
-use crate::domain::plan::explain::steps;
+use crate::domain::plan::explain::{Judged, StepLine, steps};
 use crate::domain::refusal::Refusal;
 use crate::policy::Snapshot;
-use crate::telemetry::{Outcome, Receipt, clock};
+use crate::telemetry::{Outcome, Receipt, clock, trace};
 
 impl Engine {
     /// Closes the books and writes the receipt.
@@ -26,10 +27,11 @@ impl Engine {
         order: Order,
         hold: Reservation,
         made: Result<Made, Refusal>,
-        provider_time: Duration,
-        planning: Duration,
+        times: Times,
+        weighed: &Weighed,
     ) -> Landed {
-        let id = hold.id();
+        let (id, provider_time) = (hold.id(), times.provider);
+        let ran = made.as_ref().ok().map(|made| made.candidate);
         let mut answer = made.map(|made| assemble(&order, &hold, made, provider_time));
         let end = match &answer {
             Err(refusal) => End { outcome: refusal.code(), ..End::default() },
@@ -40,7 +42,9 @@ impl Engine {
                 ..End::default()
             },
         };
-        let end = End { answer: order.claim.as_ref().and_then(|_| replay::answer(&answer)), ..end };
+        // A picture may be approved later, and is then finished with its own seed.
+        let kept = answer.is_ok() || order.claim.is_some();
+        let end = End { answer: kept.then(|| replay::answer(&answer)).flatten(), ..end };
         let (attempts, ledger_time) = hold.close(end).await;
         if let Ok(served) = &answer {
             self.learner.shown(Arc::clone(&id), &order.snapshot, &order.request, &served.model, clock::now());
@@ -53,7 +57,12 @@ impl Engine {
         let sums = Sums::of(&attempts);
         (receipt.cost, receipt.ambiguous) = (sums.settled, sums.ambiguous);
         (receipt.attempts, receipt.provider, receipt.generation) = (attempts, provider_time, Some(id));
-        receipt.stages = vec![("policy", planning), ("ledger", ledger_time)];
+        receipt.stages =
+            vec![("policy", times.planning), ("ledger", ledger_time), ("quota", times.quota), ("encode", times.encode)];
+        receipt.reasons.clone_from(&weighed.reasons);
+        if let Some(ran) = ran {
+            (receipt.shape, receipt.avoided) = (Some(account::shape(&ran)), weighed.saved(&ran));
+        }
         self.reported(answer, receipt, order.inbound.arrived)
     }
 
@@ -75,20 +84,26 @@ impl Engine {
                 }
             }
         }
+        trace::note("tollgate.outcome", || receipt.outcome.name());
+        trace::note("tollgate.model", || &*receipt.model);
+        trace::note("tollgate.cost_usd", || trace::Note::Text(receipt.cost.to_string()));
         self.telemetry.receipt(&receipt);
         answer
     }
 }
 
 fn assemble(order: &Order, hold: &Reservation, made: Made, provider_time: Duration) -> Served {
-    let Made { candidate, images, mut adjustments } = made;
+    let Made { candidate, images, model, mut adjustments, warnings: said, judged } = made;
     let catalog = &order.snapshot.catalog;
-    let model = catalog.model(candidate.model);
+    let model = catalog.model(model);
+    // The maker of an approved draft may have left the policy.
+    let gone = order.given.as_ref();
     let ask = &order.request.ask;
     if ask.negative_prompt.is_some() && model.is_some_and(|model| !model.negative_prompt) {
         adjustments.push(format!("negative prompt dropped: {} takes none", model.map_or("", |model| &model.id)));
     }
     let mut warnings = order.inbound.warnings.clone();
+    warnings.extend(said);
     if images.len() < usize::from(ask.n) {
         warnings.push(format!("{} of {} images: the others failed, see the attempts", images.len(), ask.n));
     }
@@ -98,9 +113,12 @@ fn assemble(order: &Order, hold: &Reservation, made: Made, provider_time: Durati
         id: hold.id(),
         created: order.inbound.received,
         images,
-        model: model.map(|model| model.id.clone()).unwrap_or_default(),
+        model: model
+            .map(|model| model.id.clone())
+            .or_else(|| gone.map(|given| given.maker.clone()))
+            .unwrap_or_default(),
         task: catalog.task(order.request.task).map(|task| task.name.clone()).unwrap_or_default(),
-        steps: steps(&candidate, catalog),
+        steps: with_verdicts(steps(&candidate, catalog), judged),
         rule: order.request.terms.rule.clone(),
         expected: Expected {
             accept: candidate.accept.mean(),
@@ -116,6 +134,17 @@ fn assemble(order: &Order, hold: &Reservation, made: Made, provider_time: Durati
         policy: order.snapshot.digest.clone(),
         timings: Timings { provider: provider_time, ..Timings::default() },
     }
+}
+
+/// The steps with how each check went: the checks of a plan stand one within the other's branch.
+fn with_verdicts(mut steps: Vec<StepLine>, judged: Vec<Judged>) -> Vec<StepLine> {
+    let mut judged = judged.into_iter();
+    let mut here = Some(&mut steps);
+    while let Some(check) = here.and_then(|steps| steps.iter_mut().find(|step| step.op == "verify")) {
+        check.judged = judged.next();
+        here = Some(&mut check.otherwise);
+    }
+    steps
 }
 
 /// The answer of a flight, as its followers get it: they pay nothing.
@@ -136,6 +165,8 @@ pub(super) fn blank_receipt(inbound: &Inbound, snapshot: &Snapshot) -> Receipt {
         cost: Money::ZERO,
         ambiguous: Money::ZERO,
         avoided: Money::ZERO,
+        shape: None,
+        reasons: Vec::new(),
         attempts: Vec::new(),
         images: Vec::new(),
         total: Duration::ZERO,

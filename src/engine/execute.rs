@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use jiff::civil::Date;
 use tokio::time::{Instant, sleep_until};
 
+use super::account::Times;
 use super::admit::{ahead, course};
 use super::buy::{Bought, Unit};
 use super::finish::{self, Artifact};
@@ -17,14 +18,16 @@ use super::hold::Reservation;
 use super::world::Bound;
 use super::{Engine, ServedImage};
 use crate::domain::catalog::{Dialect, Model, ModelIx, Provider};
-use crate::domain::fault::{Class, Fault};
+use crate::domain::fault::{Billed, Blame, Class, Fault};
 use crate::domain::image::{Format, Size};
-use crate::domain::plan::{Candidate, Planned};
+use crate::domain::plan::explain::Judged;
+use crate::domain::plan::{Candidate, Placed, Planned};
 use crate::domain::refusal::{Doubt, Refusal};
 use crate::domain::request::{Fit, GenerationRequest};
 use crate::domain::retry::{Decision, Situation, decide, signal};
+use crate::domain::verify::VerifierIx;
 use crate::policy::Snapshot;
-use crate::telemetry::clock;
+use crate::telemetry::{clock, trace};
 
 /// One request's way through its plans.
 pub(super) struct Run<'a> {
@@ -35,9 +38,9 @@ pub(super) struct Run<'a> {
     pub(super) hold: &'a mut Reservation,
     pub(super) today: Date,
     pub(super) deadline: Instant,
-    /// Time with at least one call under way.
-    pub(super) provider_time: Duration,
-    /// Drafts bought by an earlier plan that the next one may use.
+    /// Where the time goes.
+    pub(super) times: Times,
+    /// Every picture of a generator so far, which a later plan may use.
     pub(super) drafts: Vec<Draft>,
     /// Whether each picture is kept as soon as it is bought.
     pub(super) durable: bool,
@@ -49,21 +52,86 @@ pub(super) struct Run<'a> {
     pub(super) worth: Option<Duration>,
     /// The shortest wait of a limit that denied.
     pub(super) denied: Option<Duration>,
+    /// How the checks of the plan that ran went, one for each of its stages that was checked.
+    pub(super) judged: Vec<Judged>,
+    /// Why a plan's next stage was not bought.
+    pub(super) cut: Option<&'static str>,
 }
 
 /// A picture on its way to the answer.
 #[derive(Clone, Debug)]
 pub(super) struct Draft {
     pub(super) index: u8,
+    /// Who generated it; enlarging does not change that.
     pub(super) model: ModelIx,
     pub(super) artifact: Artifact,
+    /// Its position among all of the run.
+    pub(super) number: usize,
+    pub(super) verdict: Option<Verdict>,
+}
+
+/// What a verifier said of a draft.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Verdict {
+    pub(super) verifier: VerifierIx,
+    pub(super) passed: bool,
+}
+
+impl Draft {
+    /// One that nobody has looked at.
+    pub(super) const fn new(index: u8, model: ModelIx, artifact: Artifact) -> Self {
+        Self { index, model, artifact, number: 0, verdict: None }
+    }
+
+    pub(super) fn passed(&self) -> bool {
+        self.verdict.is_some_and(|verdict| verdict.passed)
+    }
+
+    pub(super) fn failed(&self) -> bool {
+        self.verdict.is_some_and(|verdict| !verdict.passed)
+    }
+
+    pub(super) fn was_seen_by(&self, verifier: VerifierIx) -> bool {
+        self.verdict.is_some_and(|verdict| verdict.verifier == verifier)
+    }
+}
+
+/// What a stage of a plan has a generator make.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Make {
+    pub(super) model: ModelIx,
+    pub(super) native: Placed,
+    /// Of each missing picture at once.
+    pub(super) copies: u8,
+    /// Whether a picture of this model that failed a check is one too few.
+    pub(super) again: bool,
+}
+
+impl Make {
+    /// The generator with which a plan begins.
+    pub(super) const fn first(candidate: &Candidate) -> Self {
+        Self { model: candidate.model, native: candidate.native, copies: candidate.drafts, again: false }
+    }
 }
 
 /// What a run made, and by which plan.
 pub(super) struct Made {
     pub(super) candidate: Candidate,
     pub(super) images: Vec<ServedImage>,
+    /// Who generated the first of them.
+    pub(super) model: ModelIx,
     pub(super) adjustments: Vec<String>,
+    pub(super) warnings: Vec<String>,
+    /// How each check of the plan went, in its order.
+    pub(super) judged: Vec<Judged>,
+}
+
+/// What the plans so far have brought.
+#[derive(Default)]
+pub(super) struct Way {
+    /// Each picture's index, who generated it, and itself.
+    images: Vec<(u8, ModelIx, ServedImage)>,
+    adjustments: Vec<String>,
 }
 
 impl Made {
@@ -88,34 +156,63 @@ pub(super) enum Ended {
 impl Run<'_> {
     /// Tries the feasible plans in order until one delivers, the cap is reached or the time is up.
     pub(super) async fn through(&mut self, planned: &Planned) -> Result<Made, Refusal> {
-        let mut images = Vec::new();
-        let mut adjustments = Vec::new();
+        let mut way = Way::default();
         let mut last = None;
         let plans: Vec<&Candidate> = planned.feasible().collect();
         for (at, candidate) in plans.iter().enumerate() {
-            if !self.affords(candidate) || Instant::now() >= self.deadline {
+            if !self.affords(candidate) || self.has_failed(candidate) || Instant::now() >= self.deadline {
                 continue;
             }
             let has_next = plans.iter().skip(at + 1).any(|next| self.affords(next));
             self.worth = planned.worth_waiting(at, self.request.terms.wait_value, self.request.ask.n);
             self.hold.set_out(course(candidate, &self.snapshot.catalog));
-            let ended = self.candidate(candidate, has_next, &mut images, &mut adjustments).await;
+            let ended = self.candidate(candidate, has_next, &mut way).await;
             last = Some(**candidate);
             match ended {
                 Err(Ended::NextPlan) => {}
-                Err(Ended::Refused(refusal)) if images.is_empty() => return Err(refusal),
+                Err(Ended::Refused(refusal)) if way.images.is_empty() => return Err(refusal),
                 Ok(()) | Err(Ended::Refused(_) | Ended::Stop) => break,
             }
         }
         match last {
-            Some(candidate) if !images.is_empty() => {
-                images.sort_by_key(|(index, _)| *index);
-                let images = images.into_iter().map(|(_, image)| image).collect();
-                adjustments.dedup();
-                Ok(Made { candidate, images, adjustments })
-            }
-            _ => Err(self.refusal()),
+            Some(candidate) => self.conclude(&candidate, way).await,
+            None => Err(self.refusal()),
         }
+    }
+
+    /// The pictures in order. Where nothing better came, one that failed its check is better than none: it was paid for,
+    /// and the answer says what is wrong with it.
+    async fn conclude(&mut self, candidate: &Candidate, mut way: Way) -> Result<Made, Refusal> {
+        let failed = self.bettered_by_nothing(&self.missing(&way));
+        let mut warnings = Vec::new();
+        if !failed.is_empty() {
+            let why = match (&self.moderated, self.cut) {
+                (Some(said), _) => format!("another try was refused by moderation: {said}"),
+                (None, Some(cut)) => cut.to_owned(),
+                (None, None) => "no other try delivered".to_owned(),
+            };
+            warnings.push(format!("{} pictures did not pass their check, and {why}", failed.len()));
+            // A picture that cannot be stored is missing like any other; that was logged.
+            drop(self.finish(candidate, &failed, &mut way).await);
+        }
+        way.images.sort_by_key(|(index, ..)| *index);
+        let Some(model) = way.images.first().map(|(_, model, _)| *model) else { return Err(self.refusal()) };
+        way.adjustments.dedup();
+        let images = way.images.into_iter().map(|(.., image)| image).collect();
+        let judged = std::mem::take(&mut self.judged);
+        Ok(Made { candidate: *candidate, images, model, adjustments: way.adjustments, warnings, judged })
+    }
+
+    /// The indices of the pictures that are not there yet.
+    fn missing(&self, way: &Way) -> Vec<u8> {
+        let done = |index: u8| way.images.iter().any(|(have, ..)| *have == index);
+        (0..self.request.ask.n).filter(|&index| !done(index)).collect()
+    }
+
+    /// Whether this plan would show what failed a check already.
+    fn has_failed(&self, candidate: &Candidate) -> bool {
+        let same = |draft: &Draft| draft.model == candidate.model && draft.artifact.asked == candidate.native.size;
+        candidate.check.is_none() && self.drafts.iter().any(|draft| same(draft) && draft.failed())
     }
 
     /// Whether this plan still fits the cap beside what was spent or is in doubt.
@@ -127,57 +224,65 @@ impl Run<'_> {
     }
 
     /// One plan for every picture that is still missing.
-    async fn candidate(
-        &mut self,
-        candidate: &Candidate,
-        has_next: bool,
-        images: &mut Vec<(u8, ServedImage)>,
-        adjustments: &mut Vec<String>,
-    ) -> Result<(), Ended> {
-        let done = |index: u8, images: &[(u8, ServedImage)]| images.iter().any(|(have, _)| *have == index);
-        let missing: Vec<u8> = (0..self.request.ask.n).filter(|&index| !done(index, images)).collect();
-        let generated = self.generate(candidate, &missing, has_next).await;
-        let drafts: Vec<Draft> = self.matching(candidate, &missing);
+    async fn candidate(&mut self, candidate: &Candidate, has_next: bool, way: &mut Way) -> Result<(), Ended> {
+        let missing = self.missing(way);
+        let first = Make::first(candidate);
+        self.judged.clear();
+        let generated = self.generate(first, &missing, has_next).await;
+        let (drafts, checked) = match &candidate.check {
+            None => (self.matching(first, &missing), Ok(())),
+            Some(check) => Box::pin(self.checked(candidate, check, &missing, has_next)).await,
+        };
         let enlarged = match candidate.upscale {
             None => Ok(drafts),
             Some((upscaler, size)) => self.upscale(upscaler, size, drafts, has_next).await,
         };
+        let begun = Instant::now();
         let finished = match &enlarged {
-            Ok(drafts) => self.finish(candidate, drafts, adjustments).await,
-            Err(_) => Ok(Vec::new()),
+            Ok(drafts) => trace::room("finish", self.finish(candidate, drafts, way)).await,
+            Err(_) => Ok(()),
         };
-        images.extend(finished?);
-        generated.and(enlarged.map(drop))
+        self.times.encode += begun.elapsed();
+        finished?;
+        generated.and(checked).and(enlarged.map(drop))
     }
 
-    /// Buys the drafts that no earlier plan has left.
-    async fn generate(&mut self, candidate: &Candidate, missing: &[u8], has_next: bool) -> Result<(), Ended> {
-        let have = self.matching(candidate, missing);
-        let mut wanted: Vec<u8> = missing.iter().copied().filter(|i| have.iter().all(|d| d.index != *i)).collect();
-        let Some(model) = self.snapshot.catalog.model(candidate.model) else { return Err(Ended::NextPlan) };
-        let per_call = if self.request.ask.seed.is_some() { 1 } else { usize::from(model.max_images.max(1)) };
+    /// Buys the pictures of a stage that no earlier plan has left.
+    pub(super) async fn generate(&mut self, make: Make, missing: &[u8], has_next: bool) -> Result<(), Ended> {
+        let have = self.matching(make, missing);
+        let lacks =
+            |index: u8| usize::from(make.copies).saturating_sub(have.iter().filter(|d| d.index == index).count());
+        let mut wanted: Vec<u8> = missing.iter().flat_map(|&index| vec![index; lacks(index)]).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let Some(model) = self.snapshot.catalog.model(make.model) else { return Err(Ended::NextPlan) };
+        let alone = self.request.ask.seed.is_some() || make.copies > 1;
+        let per_call = if alone { 1 } else { usize::from(model.max_images.max(1)) };
         let mut units = Vec::new();
         while !wanted.is_empty() {
             let rest = wanted.split_off(per_call.min(wanted.len()));
-            units.push(self.generate_unit(model, candidate, std::mem::replace(&mut wanted, rest)));
+            units.push(self.generate_unit(model, make.native, std::mem::replace(&mut wanted, rest)));
         }
-        let (bought, end) = self.buy(candidate.model, units, has_next).await;
-        let model = candidate.model;
-        self.drafts.extend(bought.into_iter().map(|Bought { index, artifact }| Draft { index, model, artifact }));
+        let (bought, end) = self.buy(make.model, units, has_next).await;
+        for Bought { index, artifact } in bought {
+            let number = self.drafts.len();
+            self.drafts.push(Draft { number, ..Draft::new(index, make.model, artifact) });
+        }
         end
     }
 
-    fn generate_unit(&self, model: &Model, candidate: &Candidate, indices: Vec<u8>) -> Unit {
+    fn generate_unit(&self, model: &Model, native: Placed, indices: Vec<u8>) -> Unit {
         let single = indices.first().copied().filter(|_| indices.len() == 1);
         let seed = single.filter(|_| model.seed).map(|index| self.engine.seed(self.request.ask.seed, index, model));
-        Unit { indices, input: None, size: candidate.native.size, listed: candidate.native.listed, seed }
+        Unit { indices, input: None, size: native.size, listed: native.listed, seed }
     }
 
-    /// Drafts of this plan's generator and size.
-    fn matching(&self, candidate: &Candidate, missing: &[u8]) -> Vec<Draft> {
+    /// Pictures of this stage's generator and size.
+    pub(super) fn matching(&self, make: Make, missing: &[u8]) -> Vec<Draft> {
         let fits = |draft: &&Draft| {
-            let same = draft.model == candidate.model && draft.artifact.asked == candidate.native.size;
-            same && missing.contains(&draft.index)
+            let same = draft.model == make.model && draft.artifact.asked == make.native.size;
+            same && missing.contains(&draft.index) && !(make.again && draft.failed())
         };
         self.drafts.iter().filter(fits).cloned().collect()
     }
@@ -207,44 +312,38 @@ impl Run<'_> {
         let (bought, end) = self.buy(upscaler, units.collect(), has_next).await;
         end?;
         // The seed of the answer is the draft's: the upscaler's own names nothing that a caller could ask for.
-        let seed = |index: u8| drafts.iter().find(|draft| draft.index == index).and_then(|draft| draft.artifact.seed);
-        let enlarged = bought.into_iter().map(|Bought { index, artifact }| Draft {
-            index,
-            model: upscaler,
-            artifact: Artifact { seed: seed(index), ..artifact },
+        let enlarged = bought.into_iter().filter_map(|Bought { index, artifact }| {
+            let draft = drafts.iter().find(|draft| draft.index == index)?.clone();
+            Some(Draft { artifact: Artifact { seed: draft.artifact.seed, ..artifact }, ..draft })
         });
         Ok(enlarged.collect())
     }
 
     /// Fits, encodes, hashes and stores every picture.
-    async fn finish(
-        &self,
-        candidate: &Candidate,
-        drafts: &[Draft],
-        adjustments: &mut Vec<String>,
-    ) -> Result<Vec<(u8, ServedImage)>, Ended> {
+    async fn finish(&self, candidate: &Candidate, drafts: &[Draft], way: &mut Way) -> Result<(), Ended> {
         let ask = &self.request.ask;
         let to = (ask.fit == Fit::Exact).then_some(ask.size);
         let stored = join_all(drafts.iter().map(|draft| {
             let images = &*self.engine.images;
-            async move { (draft.index, finish::store(images, &draft.artifact, to, ask.output_format).await) }
+            async move { (draft, finish::store(images, &draft.artifact, to, ask.output_format).await) }
         }));
-        let mut images = Vec::new();
-        for (index, outcome) in stored.await {
+        let mut finished = 0;
+        for (draft, outcome) in stored.await {
             match outcome {
                 Ok((mut image, notes)) => {
                     if let Some(base) = ask.seed {
-                        image.seed = Some(u64::from(base) + u64::from(index));
+                        image.seed = Some(u64::from(base) + u64::from(draft.index));
                     }
-                    adjustments.extend(notes);
-                    images.push((index, image));
+                    way.adjustments.extend(notes);
+                    way.images.push((draft.index, draft.model, image));
+                    finished += 1;
                 }
                 Err(detail) => {
                     tracing::warn!(detail, plan = ?candidate.model, "a bought picture could not be finished");
                 }
             }
         }
-        if images.len() < drafts.len() { Err(Ended::NextPlan) } else { Ok(images) }
+        if finished < drafts.len() { Err(Ended::NextPlan) } else { Ok(()) }
     }
 
     /// Buys these units of one model, trying again as far as the table of faults allows.
@@ -279,7 +378,10 @@ impl Run<'_> {
         has_next: bool,
         bought: &mut Vec<Bought>,
     ) -> Result<Option<Fault>, Ended> {
-        let permits = self.leave(ix, model, provider, units, has_next).await?;
+        let asked = Instant::now();
+        let permits = self.leave(ix, model, provider, units, has_next).await;
+        self.times.quota += asked.elapsed();
+        let permits = permits?;
         let intents: Vec<_> = units.iter().map(|unit| self.intent(ix, model, provider, unit)).collect();
         let tickets = match self.hold.dispatch(&intents).await {
             Ok(tickets) => tickets,
@@ -293,7 +395,7 @@ impl Run<'_> {
         let begun = Instant::now();
         let calls = units.iter().zip(&tickets).map(|(unit, ticket)| self.call(ix, model, provider, unit, ticket));
         let outcomes = join_all(calls).await;
-        self.provider_time += begun.elapsed();
+        self.times.provider += begun.elapsed();
         drop(permits);
         let mut failed = Vec::new();
         let mut gravest: Option<Fault> = None;
@@ -357,7 +459,7 @@ impl Run<'_> {
         if let Some(exhausted) = self.hold.exhausted().filter(|_| attempts.is_empty()) {
             return Refusal::BudgetExhausted(exhausted.clone());
         }
-        let doubtful = attempts.iter().any(|attempt| attempt.billed == crate::domain::fault::Billed::Unknown);
+        let doubtful = attempts.iter().any(|attempt| attempt.billed == Billed::Unknown);
         if Instant::now() >= self.deadline {
             let outcome = if doubtful { Doubt::Ambiguous } else { Doubt::NotStarted };
             return Refusal::DeadlineExceeded { outcome, attempts };
@@ -405,6 +507,11 @@ fn graver(held: Option<Fault>, new: Fault) -> Fault {
         Some(held) if rank(&held) >= rank(&new) => held,
         _ => new,
     }
+}
+
+/// A fault of ours, before anything was sent.
+pub(super) fn ours(detail: impl Into<String>) -> Fault {
+    Fault::new(Class::Reject, Blame::Ourselves, Billed::No, detail)
 }
 
 /// A format that the model can send, the asked one if it can.

@@ -11,6 +11,7 @@ use super::execute::Draft;
 use super::served::ServedImage;
 use crate::domain::fingerprint::sha256_hex;
 use crate::domain::image::{Format, Size, sniff};
+use crate::domain::verify::structure::SIDE;
 use crate::provider::RawImage;
 use crate::provider::local::{self, Bounds};
 use crate::state::Images;
@@ -45,10 +46,9 @@ pub(super) fn verify(raw: RawImage, asked: Size, sent_seed: Option<u64>) -> Resu
 
 /// Enlarges a draft in this process.
 pub(super) async fn enlarge(draft: Draft, to: Size) -> Result<Draft, String> {
-    let Draft { index, model, artifact } = draft;
-    let format = artifact.format;
-    let bytes = pixels(artifact.bytes.clone(), Some(to), format).await?;
-    Ok(Draft { index, model, artifact: Artifact { bytes, size: to, asked: to, ..artifact } })
+    let artifact = draft.artifact;
+    let bytes = pixels(artifact.bytes.clone(), Some(to), artifact.format).await?;
+    Ok(Draft { artifact: Artifact { bytes, size: to, asked: to, ..artifact }, ..draft })
 }
 
 /// Fits a picture to `to`, encodes it as `format` where it is not yet so, hashes and stores it. Gives it with what was
@@ -78,6 +78,13 @@ pub(super) async fn store(
     images.put(&sha256, format, bytes.clone()).await.map_err(|fault| fault.to_string())?;
     let size = resized.unwrap_or(artifact.size);
     Ok((ServedImage { sha256, format, size, seed: artifact.seed, bytes }, notes))
+}
+
+/// The brightness of a picture on the grid that a structure check looks at; the error is one clause.
+pub(super) async fn grey(bytes: Bytes) -> Result<Vec<u8>, String> {
+    let work = move || local::grey(&bytes, SIDE, BOUNDS);
+    let done = tokio::task::spawn_blocking(work).await.map_err(|_| "the pixel worker failed".to_owned())?;
+    done.map_err(|fault| fault.to_string())
 }
 
 /// Decodes, crops and resizes to `to`, encodes; on a thread that may block.

@@ -17,7 +17,7 @@ use crate::domain::ledger::{Attempt, Basis, Closing, MoneyState, Opening, Sums};
 use crate::domain::money::Money;
 use crate::domain::refusal::Refusal;
 use crate::state::{Ledger, LedgerFault};
-use crate::telemetry::{Telemetry, clock};
+use crate::telemetry::{Telemetry, clock, trace};
 
 /// Money held for one generation.
 pub(crate) struct Reservation {
@@ -165,9 +165,9 @@ impl Reservation {
                 // Another plan may fit where this one does not.
                 self.opening = (!self.purse.is_empty()).then(|| opening.clone());
                 (opening.attempts, opening.earmarks) = (new, earmarks);
-                self.ledger.open(*opening).await
+                trace::room("hold", self.ledger.open(*opening)).await
             }
-            None => self.ledger.hold(self.id.clone(), new, earmarks).await,
+            None => trace::room("hold", self.ledger.hold(self.id.clone(), new, earmarks)).await,
         };
         self.note(begun);
         match written {
@@ -239,9 +239,11 @@ impl Reservation {
         if self.written {
             let closing = self.closing(end);
             let begun = Instant::now();
-            if let Err(fault) = self.ledger.close(closing).await {
+            if let Err(fault) = trace::room("settle", self.ledger.close(closing.clone())).await {
                 self.telemetry.ledger_error(word(&fault));
                 tracing::error!(%fault, id = %self.id, "a generation could not be closed");
+                // What passes by the time that it is its turn is settled after all.
+                self.ledger.abandon(closing);
             }
             self.note(begun);
         }

@@ -20,7 +20,7 @@ use crate::domain::refusal::{Doubt, Refusal};
 use crate::policy::Snapshot;
 use crate::state::flights::board::{self, Ask, Lease, Met};
 use crate::state::flights::{Joined, Landing, Lead, Seat};
-use crate::telemetry::Receipt;
+use crate::telemetry::{Receipt, trace};
 
 /// How long a refusal that would be the same again is given without asking again.
 const NEGATIVE: Duration = Duration::from_secs(15);
@@ -91,13 +91,17 @@ impl Drop for GivenBack {
 impl Order {
     /// Takes up what an earlier purchase left: the plan must then be one of the model that made it.
     fn resume(&mut self, free: Free) {
-        let found = free.drafts.first().map(|draft| draft.model);
+        let found = free.drafts.first().filter(|_| self.given.is_none()).map(|draft| draft.model);
         if let Some(model) =
             found.filter(|ix| self.snapshot.catalog.model(*ix).is_some_and(|model| model.sizes().is_some()))
         {
             self.request.pinned = Some(model);
         }
-        (self.claim, self.drafts) = (free.claim, free.drafts);
+        self.claim = free.claim;
+        // A second pass begins with the draft that was approved, and with nothing else.
+        if self.given.is_none() {
+            self.drafts = free.drafts;
+        }
     }
 }
 
@@ -115,6 +119,22 @@ impl Engine {
         receipt.task = snapshot.catalog.task(request.task).map(|task| task.name.clone()).unwrap_or_default();
         receipt.rule.clone_from(&request.terms.rule);
         let identity = Identity::of(snapshot, &tenant, &inbound, &request);
+        let departure = Departure::alone(inbound.arrived);
+        let order = Order {
+            snapshot: Arc::clone(snapshot),
+            tenant,
+            request,
+            inbound,
+            claim: None,
+            departure,
+            drafts: Vec::new(),
+            given: None,
+        };
+        self.board(order, identity)
+    }
+
+    /// Leads an order to its purchase: whoever asks the same flies together.
+    pub(super) fn board(self: &Arc<Self>, mut order: Order, identity: Identity) -> Result<Way, Refusal> {
         let (lead, seat) = match identity.flight {
             None => self.flights.alone(identity.print),
             Some(flight) if !identity.joins => self.flights.begin(flight, identity.print),
@@ -131,18 +151,8 @@ impl Engine {
                 }
             },
         };
-        let bound = inbound.arrived + request.terms.deadline.value;
         let lead = Arc::new(lead);
-        let departure = Departure { lead: Some(Arc::clone(&lead)), lease: None, bound };
-        let order = Order {
-            snapshot: Arc::clone(snapshot),
-            tenant,
-            request,
-            inbound,
-            claim: None,
-            departure,
-            drafts: Vec::new(),
-        };
+        order.departure = Departure { lead: Some(Arc::clone(&lead)), lease: None, bound: order.deadline() };
         Ok(Way::Lead(self.launch(lead, seat, order, identity)))
     }
 
@@ -157,18 +167,19 @@ impl Engine {
         let engine = Arc::clone(self);
         let flown = Arc::clone(&lead);
         let work = async move {
-            let landed = engine.answer(order, &identity).await;
+            // It outgrows what a task should carry along by itself.
+            let landed = Box::pin(engine.answer(order, &identity)).await;
             let remember = landed.as_ref().err().filter(|refusal| kept::lasts(refusal)).map(|_| NEGATIVE);
             flown.land(landed.clone(), remember);
             landed
         };
-        self.tasks.begin(work, lead, seat)
+        self.tasks.begin(trace::carried(work), lead, seat)
     }
 
     /// What the ledger has, else what is bought.
     async fn answer(self: &Arc<Self>, mut order: Order, identity: &Identity) -> Landed {
         let Some(scope) = &identity.scope else { return self.fly(order, identity).await };
-        match self.recall(&order.snapshot, scope, order.deadline()).await {
+        match trace::room("recall", self.recall(&order.snapshot, scope, order.deadline())).await {
             Ok(free) => {
                 self.telemetry.idempotency("new");
                 order.resume(free);

@@ -16,7 +16,7 @@ use crate::domain::fault::{Billed, Class};
 use crate::domain::image::{Format, Size};
 use crate::domain::ledger::{Attempt, Basis, MoneyState, Sums};
 use crate::domain::money::Money;
-use crate::domain::plan::explain::StepLine;
+use crate::domain::plan::explain::{Judged, StepLine};
 use crate::domain::refusal::{Doubt, Refusal};
 
 /// An answer or a refusal, kept.
@@ -62,6 +62,14 @@ struct KeptStep {
     model: Option<Arc<str>>,
     width: u32,
     height: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    drafts: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    verifier: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    judged: Option<(u32, u32, Vec<String>)>,
+    #[serde(default, rename = "else", skip_serializing_if = "Vec::is_empty")]
+    otherwise: Vec<KeptStep>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -95,6 +103,14 @@ pub(super) fn keep(landed: &Landed) -> Option<String> {
         Err(refusal) => Kept::Refused(KeptRefusal::of(refusal)?),
     };
     serde_json::to_string(&kept).ok()
+}
+
+/// The seed of a picture of a kept answer.
+pub(super) fn seed(text: &str, image: u8) -> Option<u64> {
+    match serde_json::from_str(text).ok()? {
+        Kept::Served(kept) => kept.images.get(usize::from(image))?.seed,
+        Kept::Refused(_) => None,
+    }
 }
 
 /// Whether the same ask would be refused again in the same words: moderation, and what providers do not take.
@@ -170,19 +186,13 @@ impl From<&Served> for KeptServed {
             height: image.size.height,
             seed: image.seed,
         };
-        let step = |step: &StepLine| KeptStep {
-            op: step.op.to_owned(),
-            model: step.model.clone(),
-            width: step.size.width,
-            height: step.size.height,
-        };
         Self {
             id: served.id.clone(),
             created_us: served.created.as_microsecond(),
             images: served.images.iter().map(image).collect(),
             model: served.model.clone(),
             task: served.task.clone(),
-            steps: served.steps.iter().map(step).collect(),
+            steps: served.steps.iter().map(KeptStep::of).collect(),
             rule: served.rule.clone(),
             expected_accept: served.expected.accept,
             expected_micros: served.expected.cost.micros(),
@@ -197,9 +207,31 @@ impl From<&Served> for KeptServed {
 }
 
 impl KeptStep {
+    fn of(step: &StepLine) -> Self {
+        Self {
+            op: step.op.to_owned(),
+            model: step.model.clone(),
+            width: step.size.width,
+            height: step.size.height,
+            drafts: step.drafts,
+            verifier: step.verifier.clone(),
+            judged: step.judged.as_ref().map(|one| (one.passed, one.failed, one.seen.clone())),
+            otherwise: step.otherwise.iter().map(Self::of).collect(),
+        }
+    }
+
     fn restore(&self) -> Option<StepLine> {
-        let op = ["generate", "upscale", "resize"].into_iter().find(|op| *op == self.op)?;
-        Some(StepLine { op, model: self.model.clone(), size: Size::new(self.width, self.height) })
+        let op = ["generate", "verify", "upscale", "resize"].into_iter().find(|op| *op == self.op)?;
+        let judged = self.judged.clone().map(|(passed, failed, seen)| Judged { passed, failed, seen });
+        Some(StepLine {
+            op,
+            model: self.model.clone(),
+            size: Size::new(self.width, self.height),
+            drafts: self.drafts,
+            verifier: self.verifier.clone(),
+            judged,
+            otherwise: self.otherwise.iter().filter_map(Self::restore).collect(),
+        })
     }
 }
 

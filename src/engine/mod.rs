@@ -11,9 +11,11 @@
 //! it refuses to know: HTTP, wires, sockets, databases. To add a concern of requests: a room, an `async fn` with
 //! named inputs and outputs, called from here.
 
+mod account;
 mod admit;
 mod allow;
 mod asked;
+mod branch;
 mod budgets;
 mod buy;
 mod conclude;
@@ -28,11 +30,13 @@ mod learn;
 mod leave;
 mod replay;
 mod resume;
+mod second;
 pub mod served;
 mod standing;
 pub mod studio;
 pub mod tasks;
 pub mod transit;
+mod verify;
 mod webhooks;
 mod world;
 
@@ -58,11 +62,12 @@ use crate::state::doubts::Doubts;
 use crate::state::flights::Flights;
 use crate::state::flights::board::Board;
 use crate::state::jobs::Jobs;
-use crate::state::{AmbiguousSum, Images, Ledger, LedgerFault, Limits};
-use crate::telemetry::{Telemetry, clock};
+use crate::state::{AmbiguousSum, Images, Ledger, LedgerFault, Limits, Reader};
+use crate::telemetry::{Receipt, Telemetry, clock, trace};
 use crate::transport::Transport;
 use crate::transport::webhook::Webhooks;
 
+use account::{Times, Weighed};
 use admit::{authenticate, normalise};
 use conclude::{blank_receipt, fill, joined};
 use execute::{Draft, Run};
@@ -75,6 +80,7 @@ use world::World;
 pub use budgets::BudgetStanding;
 pub use feedback::{Feedback, Taken};
 pub use jobs::JobReport;
+pub use second::Approval;
 pub use served::{Expected, How, Inbound, Repeat, Served, ServedImage, Timings};
 pub use standing::{Acceptance, ModelStanding, Standing};
 
@@ -91,6 +97,8 @@ pub struct Parts {
     pub images: Arc<dyn Images>,
     /// Provider limits.
     pub limits: Arc<dyn Limits>,
+    /// Reads the text in pictures, for the verifiers that want it.
+    pub reader: Arc<dyn Reader>,
     /// The way out.
     pub transport: Arc<dyn Transport>,
     /// Metrics and log.
@@ -107,6 +115,7 @@ pub struct Engine {
     ledger: Arc<dyn Ledger>,
     images: Arc<dyn Images>,
     limits: Arc<dyn Limits>,
+    reader: Arc<dyn Reader>,
     transport: Arc<dyn Transport>,
     telemetry: Arc<Telemetry>,
     world: World,
@@ -133,12 +142,21 @@ struct Order {
     request: GenerationRequest,
     inbound: Inbound,
     claim: Option<Claim>,
+    /// The draft that was approved, for a second pass.
+    given: Option<second::Given>,
     departure: Departure,
     /// What an earlier purchase of it has bought and not delivered.
     drafts: Vec<Draft>,
 }
 
 impl Order {
+    /// The pictures with which its plans begin, each with its number.
+    fn pictures(&mut self) -> Vec<Draft> {
+        let given = self.given.iter().map(|given| Draft::new(0, given.model, given.artifact.clone()));
+        let all = given.chain(std::mem::take(&mut self.drafts)).enumerate();
+        all.map(|(number, draft)| Draft { number, ..draft }).collect()
+    }
+
     fn deadline(&self) -> Instant {
         self.inbound.arrived + self.request.terms.deadline.value
     }
@@ -147,7 +165,7 @@ impl Order {
 impl Engine {
     /// An engine on these parts.
     pub fn new(parts: Parts) -> Self {
-        let world = World::new(Arc::clone(&parts.limits));
+        let world = World::new(Arc::clone(&parts.limits), Arc::clone(&parts.reader));
         let dice = parts.dice.map_or_else(|| StdRng::seed_from_u64(rand::random()), StdRng::seed_from_u64);
         let desk = Desk::new(Jobs::new(Arc::clone(&parts.ledger)));
         let doubts = Doubts::new(Arc::clone(&parts.ledger));
@@ -156,6 +174,7 @@ impl Engine {
             ledger: parts.ledger,
             images: parts.images,
             limits: parts.limits,
+            reader: parts.reader,
             transport: parts.transport,
             telemetry: parts.telemetry,
             world,
@@ -206,11 +225,16 @@ impl Engine {
             Ok(way) => way,
             Err(refusal) => return self.reported(Err(refusal), receipt, arrived),
         };
+        self.arrive(way, receipt, arrived).await
+    }
+
+    /// The answer of a way, and its one receipt.
+    async fn arrive(&self, way: Way, receipt: Receipt, arrived: Instant) -> Landed {
         match way {
             Way::Landed(landed) => self.reported(*landed, receipt, arrived),
             Way::Follow(flight) => {
                 self.telemetry.flight("local_follower");
-                let landed = flight.landed().await.unwrap_or(Err(Refusal::Internal));
+                let landed = trace::room("follow", flight.landed()).await.unwrap_or(Err(Refusal::Internal));
                 self.reported(landed.map(joined), receipt, arrived)
             }
             // The purchase writes its receipt itself: it ends even when this caller has gone.
@@ -223,22 +247,19 @@ impl Engine {
         let bound = self.world.bind(&order.snapshot);
         let planning = Instant::now();
         let ready = self.in_force(&order.snapshot).await;
-        let found = self.plan_now(&order.snapshot, &bound, &order.request);
-        let allowed = match ready.and(feasible(&order, &found)) {
-            Ok(()) => self.allow(&order, &found.0).await,
-            Err(refusal) => Err(refusal),
-        };
-        let (planned, view) = found;
-        let _allowed = match allowed {
-            Ok(permit) => permit,
+        let found = trace::room("plan", self.plan_allowed(&order, &bound)).await;
+        let (planned, view, _allowed) = match ready.and(found) {
+            Ok(found) => found,
             Err(refusal) => {
                 let receipt = blank_receipt(&order.inbound, &order.snapshot);
                 return self.reported(Err(refusal), fill(receipt, &order), order.inbound.arrived);
             }
         };
-        let planning = planning.elapsed();
+        let times = Times { planning: planning.elapsed(), ..Times::default() };
+        let weighed = Weighed::of(&planned);
         let decision = self.decision(&order, &planned, &view);
         let mut hold = self.admit(&order, decision);
+        let drafts = order.pictures();
         let mut run = Run {
             engine: self,
             snapshot: &order.snapshot,
@@ -247,15 +268,17 @@ impl Engine {
             hold: &mut hold,
             today: clock::today(),
             deadline: order.deadline(),
-            provider_time: Duration::ZERO,
-            drafts: std::mem::take(&mut order.drafts),
+            times,
+            drafts,
             durable: order.inbound.repeat.durable,
             moderated: None,
+            judged: Vec::new(),
+            cut: None,
             begun: Instant::now(),
             worth: None,
             denied: None,
         };
-        let mut made = run.through(&planned).await;
+        let mut made = trace::room("execute", run.through(&planned)).await;
         let lesser;
         if let Err(Refusal::BudgetExhausted(full)) = &made
             && let Some(request) = budgets::downgraded(&order.request, &order.snapshot, full)
@@ -265,10 +288,11 @@ impl Engine {
             let (mut planned, _) = self.plan_now(&order.snapshot, &bound, &lesser);
             planned.cheapest_first();
             run.request = &lesser;
-            made = run.through(&planned).await.map(|made| made.declaring(budgets::declared(&full)));
+            let again = trace::room("execute", run.through(&planned)).await;
+            made = again.map(|made| made.declaring(budgets::declared(&full)));
         }
-        let provider_time = run.provider_time;
-        self.conclude(order, hold, made, provider_time, planning).await
+        let times = run.times;
+        self.conclude(order, hold, made, times, &weighed).await
     }
 
     /// How the plan came about, for the books.
@@ -360,15 +384,6 @@ impl Engine {
 
     fn dice(&self) -> std::sync::MutexGuard<'_, StdRng> {
         self.dice.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether there is a plan: one that fits now, or after a wait that the deadline allows.
-fn feasible(order: &Order, (planned, view): &(Planned, View)) -> Result<(), Refusal> {
-    match (planned.best(), planned.shortest_quota_wait()) {
-        (Some(_), _) => Ok(()),
-        (None, Some(retry_after)) => Err(Refusal::QuotaExhausted { retry_after }),
-        (None, None) => Err(no_plan(order, planned, view)),
     }
 }
 

@@ -253,7 +253,7 @@ impl Engine {
             let bytes = self.images.get(&picture.sha256, format).await.ok().flatten()?;
             let size = Size::new(picture.width, picture.height);
             let artifact = Artifact { bytes, format, size, asked: trace.size(), seed: picture.seed };
-            drafts.push(Draft { index: picture.index, model: ix, artifact });
+            drafts.push(Draft::new(picture.index, ix, artifact));
         }
         Some(drafts)
     }
@@ -328,7 +328,7 @@ impl Engine {
 fn found(ix: ModelIx, trace: &Trace, images: Vec<RawImage>) -> Vec<Draft> {
     let pictures = trace.indices.iter().zip(images).filter_map(|(&index, raw)| {
         let artifact = finish::verify(raw, trace.size(), trace.seed).ok()?;
-        Some(Draft { index, model: ix, artifact })
+        Some(Draft::new(index, ix, artifact))
     });
     pictures.collect()
 }

@@ -8,11 +8,17 @@ use super::Engine;
 use super::world::Bound;
 use crate::domain::breaker::State;
 use crate::domain::catalog::{Latency, Model, ModelIx, TaskIx};
+use crate::domain::image::Size;
+use crate::domain::money::Money;
 use crate::domain::quality::Posterior;
+use crate::domain::quote::quote;
 use crate::policy::Snapshot;
 use crate::state::Draw;
 use crate::state::limits::{Counting, Left};
 use crate::telemetry::clock;
+
+/// The size by which prices are compared.
+const MEGAPIXEL: Size = Size::new(1024, 1024);
 
 /// A provider at this moment.
 #[derive(Clone, Debug)]
@@ -42,6 +48,8 @@ pub struct ModelStanding {
     pub quota: Vec<Left>,
     /// Measured, or the policy's guess.
     pub latency: Latency,
+    /// What one picture of a megapixel is expected to cost; `None` without a price.
+    pub price: Option<Money>,
     /// One for each task; empty for upscalers.
     pub accept: Vec<Acceptance>,
 }
@@ -94,6 +102,7 @@ impl Engine {
             quota: self.limits.left(&Draw { owner: &model.id, limits: &model.limits }, clock::now()),
             breaker: word(bound.model_breaker(ix, clock::now())),
             latency: bound.latency(ix),
+            price: quote(model, MEGAPIXEL, 1, 0, bound.latency(ix), clock::today()).map(|quote| quote.expected),
             accept: (0u16..).zip(&snapshot.catalog.tasks).filter(|_| generates).map(accept).collect(),
         }
     }

@@ -304,6 +304,8 @@ fn blank(request_id: &Arc<str>, snapshot: &Snapshot) -> Receipt {
         cost: Money::ZERO,
         ambiguous: Money::ZERO,
         avoided: Money::ZERO,
+        shape: None,
+        reasons: Vec::new(),
         attempts: Vec::new(),
         images: Vec::new(),
         total: Duration::ZERO,

@@ -14,18 +14,21 @@ use tower::retry::budget::{Budget, TpsBudget};
 use crate::domain::breaker::{Breaker, Settings, Signal, State};
 use crate::domain::catalog::{Latency, Model, ModelIx, Provider, ProviderIx, TaskIx};
 use crate::domain::latency::Estimate;
-use crate::domain::plan::{Gate, ModelView, View};
+use crate::domain::plan::{Gate, ModelView, VerifierView, View};
 use crate::domain::quality::{Posterior, Prior};
 use crate::domain::quota::{Cost, Limit, LimitUnit};
 use crate::domain::quote::quote;
 use crate::domain::request::GenerationRequest;
+use crate::domain::verify::{Kind, Verifier, VerifierIx};
 use crate::policy::Snapshot;
-use crate::state::{Draw, Limits};
+use crate::state::{Draw, Limits, Reader};
 use crate::telemetry::clock;
 
 /// Breakers, latencies and budgets of everything that was ever in the policy.
 pub(crate) struct World {
     limits: Arc<dyn Limits>,
+    reader: Arc<dyn Reader>,
+    verifiers: Mutex<HashMap<Arc<str>, Arc<ModelHealth>>>,
     models: Mutex<HashMap<Arc<str>, Arc<ModelHealth>>>,
     providers: Mutex<HashMap<Arc<str>, Arc<ProviderHealth>>>,
     bound: ArcSwapOption<Bound>,
@@ -35,9 +38,11 @@ pub(crate) struct World {
 pub(crate) struct Bound {
     digest: Arc<str>,
     models: Vec<Arc<ModelHealth>>,
+    verifiers: Vec<Arc<ModelHealth>>,
     providers: Vec<Arc<ProviderHealth>>,
 }
 
+/// The health of a model or a verifier.
 struct ModelHealth {
     breaker: Mutex<Breaker>,
     latency: Mutex<Estimate>,
@@ -54,8 +59,9 @@ const RETRY_FLOOR: u32 = 10;
 const RETRY_SHARE: f32 = 0.2;
 
 impl World {
-    pub(crate) fn new(limits: Arc<dyn Limits>) -> Self {
-        Self { limits, models: Mutex::default(), providers: Mutex::default(), bound: ArcSwapOption::empty() }
+    pub(crate) fn new(limits: Arc<dyn Limits>, reader: Arc<dyn Reader>) -> Self {
+        let (models, verifiers, providers) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { limits, reader, models, verifiers, providers, bound: ArcSwapOption::empty() }
     }
 
     /// The world by this snapshot's indices.
@@ -70,14 +76,17 @@ impl World {
 
     fn bind_anew(&self, snapshot: &Snapshot) -> Bound {
         let (mut models, mut providers) = (locked(&self.models), locked(&self.providers));
-        let of_model = |model: &Model| {
-            let fresh = || {
-                Arc::new(ModelHealth {
-                    breaker: Mutex::new(Breaker::new(snapshot.breaker)),
-                    latency: Mutex::new(Estimate::new(model.latency)),
-                })
-            };
-            Arc::clone(models.entry(model.id.clone()).or_insert_with(fresh))
+        let health = |latency: Latency| {
+            Arc::new(ModelHealth {
+                breaker: Mutex::new(Breaker::new(snapshot.breaker)),
+                latency: Mutex::new(Estimate::new(latency)),
+            })
+        };
+        let of_model =
+            |model: &Model| Arc::clone(models.entry(model.id.clone()).or_insert_with(|| health(model.latency)));
+        let mut verifiers = locked(&self.verifiers);
+        let of_verifier = |verifier: &Verifier| {
+            Arc::clone(verifiers.entry(verifier.name.clone()).or_insert_with(|| health(verifier.latency)))
         };
         let of_provider = |provider: &Provider| {
             let fresh = || {
@@ -94,6 +103,7 @@ impl World {
         Bound {
             digest: snapshot.digest.clone(),
             models: snapshot.catalog.models.iter().map(of_model).collect(),
+            verifiers: snapshot.catalog.verifiers.iter().map(of_verifier).collect(),
             providers: snapshot.catalog.providers.iter().map(of_provider).collect(),
         }
     }
@@ -111,7 +121,15 @@ impl World {
             };
             ModelView { gate, latency, accept: posterior(model, request.task) }
         });
-        View { models: models.collect(), ..View::default() }
+        let verifiers = catalog.verifiers.iter().zip(&bound.verifiers);
+        let verifiers = verifiers.map(|(verifier, health)| self.verifier(verifier, health, now));
+        View { models: models.collect(), verifiers: verifiers.collect(), ..View::default() }
+    }
+
+    fn verifier(&self, verifier: &Verifier, health: &ModelHealth, now: Timestamp) -> VerifierView {
+        let missing = if matches!(verifier.kind, Kind::Text { .. }) { self.reader.absent() } else { None };
+        let failing = open_for(&health.breaker, now).map(|_| "it failed when it was last asked");
+        VerifierView { absent: missing.or(failing), latency: locked(&health.latency).latency() }
     }
 
     /// Whether the limits have room for the first call of this request.
@@ -204,6 +222,21 @@ impl Bound {
                 locked(&own.latency).hear(took);
             }
         }
+    }
+
+    /// Hears how a look of a verifier ended: the time that it took, or that it failed.
+    pub(crate) fn hear_verifier(&self, ix: VerifierIx, took: Option<Duration>, now: Timestamp) {
+        if let Some(health) = self.verifiers.get(usize::from(ix.0)) {
+            locked(&health.breaker).hear(if took.is_some() { Signal::Success } else { Signal::Failure }, now);
+            if let Some(took) = took {
+                locked(&health.latency).hear(took);
+            }
+        }
+    }
+
+    /// Measured latency of a verifier.
+    pub(crate) fn verifier_latency(&self, ix: VerifierIx) -> Latency {
+        self.verifiers.get(usize::from(ix.0)).map(|one| locked(&one.latency).latency()).unwrap_or_default()
     }
 
     /// Takes one repeat out of the provider's retry budget.

@@ -7,43 +7,7 @@
 use std::collections::HashMap;
 
 use crate::domain::catalog::{Task, TaskIx};
-
-/// The longest quoted span that is a sign, in characters.
-const MAX_QUOTED: usize = 80;
-
-/// Words beside which a single-quoted span is text to be drawn; elsewhere `'` is mostly an apostrophe.
-const TEXT_WORDS: [&str; 30] = [
-    "banner",
-    "caption",
-    "captioned",
-    "engraved",
-    "headline",
-    "label",
-    "labeled",
-    "labelled",
-    "letter",
-    "lettering",
-    "letters",
-    "logo",
-    "phrase",
-    "poster",
-    "read",
-    "reading",
-    "reads",
-    "say",
-    "saying",
-    "says",
-    "sign",
-    "slogan",
-    "spelling",
-    "spells",
-    "text",
-    "title",
-    "titled",
-    "word",
-    "words",
-    "written",
-];
+use crate::domain::quoted;
 
 /// What follows a phrase's first word.
 #[derive(Debug)]
@@ -84,7 +48,7 @@ impl Classifier {
     }
 
     pub(super) fn classify(&self, prompt: &str) -> TaskIx {
-        let mut found = self.quoted.filter(|_| quotes_text(prompt));
+        let mut found = self.quoted.filter(|_| quoted::any(prompt));
         let lower = prompt.to_lowercase();
         let mut rest = lower.as_str();
         while let Some((word, after)) = next_word(rest) {
@@ -122,78 +86,4 @@ fn follows(words: &[Box<str>], mut text: &str) -> bool {
         }
         None => false,
     })
-}
-
-/// Whether the prompt quotes text to be drawn: a double-quoted span of 1 to 80 characters, or a single-quoted one with
-/// a word such as "says" or "logo" beside it.
-fn quotes_text(prompt: &str) -> bool {
-    doubly_quoted(prompt, '"', '"')
-        || doubly_quoted(prompt, '\u{201c}', '\u{201d}')
-        || doubly_quoted(prompt, '\u{201e}', '\u{201c}')
-        || doubly_quoted(prompt, '\u{ab}', '\u{bb}')
-        || singly_quoted(prompt, '\'', '\'')
-        || singly_quoted(prompt, '\u{2018}', '\u{2019}')
-}
-
-/// A `"` behind a digit is an inch mark and opens nothing.
-fn doubly_quoted(prompt: &str, open: char, close: char) -> bool {
-    let mut rest = prompt;
-    while let Some((before, inside)) = rest.split_once(open) {
-        if before.ends_with(|c: char| c.is_ascii_digit()) {
-            rest = inside;
-            continue;
-        }
-        let Some((span, after)) = inside.split_once(close) else {
-            return false;
-        };
-        if is_text(span) {
-            return true;
-        }
-        rest = after;
-    }
-    false
-}
-
-/// A quote that opens after a space (or at the start) and closes before none: an apostrophe stands between letters.
-fn singly_quoted(prompt: &str, open: char, close: char) -> bool {
-    let mut from = 0;
-    while let Some(at) = prompt.get(from..).and_then(|rest| rest.find(open)).map(|at| from + at) {
-        from = at + open.len_utf8();
-        let (before, inside) = (prompt.get(..at).unwrap_or_default(), prompt.get(from..).unwrap_or_default());
-        if before.ends_with(char::is_alphanumeric) {
-            continue;
-        }
-        let mut ends = inside.match_indices(close).filter_map(|(end, mark)| {
-            let (span, after) = (inside.get(..end)?, inside.get(end + mark.len()..)?);
-            (!after.starts_with(char::is_alphanumeric)).then_some((span, after))
-        });
-        let Some((span, after)) = ends.next() else {
-            return false;
-        };
-        if is_text(span) && (text_word_ends(before) || text_word_begins(after)) {
-            return true;
-        }
-    }
-    false
-}
-
-fn is_text(span: &str) -> bool {
-    span.contains(char::is_alphanumeric) && span.chars().take(MAX_QUOTED + 1).count() <= MAX_QUOTED
-}
-
-/// Whether one of the last three words is about text: `the words 'open late'`, `a sign that says 'stop'`.
-fn text_word_ends(before: &str) -> bool {
-    let words = before.rsplit(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.take(3).any(is_text_word)
-}
-
-/// Whether one of the next two words is: `'open late' written in neon`.
-fn text_word_begins(after: &str) -> bool {
-    let words = after.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.take(2).any(is_text_word)
-}
-
-fn is_text_word(word: &str) -> bool {
-    let lower = word.to_lowercase();
-    TEXT_WORDS.contains(&lower.as_str())
 }

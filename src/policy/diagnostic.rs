@@ -279,6 +279,8 @@ pub mod codes {
         E0508
         /// A list price below what the tokens of the picture cost, or rates on a model that is not billed by tokens.
         E0509
+        /// A verifier without rates, with rates that contradict each other, or with a key of another kind.
+        E0510
         /// A condition that does not compile.
         E0601
         /// A condition that costs too much.

@@ -9,8 +9,10 @@ use toml_edit::{Array, Decor, DocumentMut, Item, RawString, Table, TomlError, Va
 use super::diagnostic::{Diagnostic, codes};
 use super::source::Source;
 
-const ROOT: &[&str] =
-    &["version", "defaults", "breaker", "proxy", "key", "budget", "tier", "rule", "task", "sizes", "provider", "model"];
+const ROOT: &[&str] = &[
+    "version", "defaults", "breaker", "proxy", "key", "budget", "tier", "rule", "task", "sizes", "verifier",
+    "provider", "model",
+];
 const DEFAULTS: &[&str] = &[
     "quality",
     "deadline",
@@ -18,6 +20,8 @@ const DEFAULTS: &[&str] = &[
     "max_cost_usd",
     "review_cost_usd",
     "wait_value_usd_per_s",
+    "tries",
+    "retry_correlation",
     "share",
     "explore",
     "drop_negative_prompt",
@@ -44,6 +48,9 @@ const RULE: &[&str] = &[
     "review_cost_usd",
 ];
 const TASK: &[&str] = &["about", "quoted_text", "words"];
+const VERIFIER: &[&str] =
+    &["kind", "off", "url", "key", "local", "usd", "most_wrong", "least_score", "latency", "passes", "passes_default"];
+const PASSES: &[&str] = &["good", "bad"];
 const PROVIDER: &[&str] = &["dialect", "base_url", "key", "off", "local", "only_on_prem", "limits", "options", "route"];
 const PROXY: &[&str] = &["on", "patience"];
 const ROUTE: &[&str] = &["call", "usd", "model", "images", "size", "tell"];
@@ -96,6 +103,9 @@ fn order(path: &[&str]) -> Option<&'static [&'static str]> {
         ["tier", _] => TIER,
         ["rule"] => RULE,
         ["task", _] => TASK,
+        ["verifier", _] => VERIFIER,
+        ["verifier", _, "passes", _] | ["verifier", _, "passes_default"] => PASSES,
+        ["verifier", _, "latency"] => LATENCY,
         ["provider", _] => PROVIDER,
         ["provider", _, "route"] => ROUTE,
         ["model", _] => MODEL,

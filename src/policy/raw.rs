@@ -10,6 +10,7 @@ mod at;
 mod budget;
 mod market;
 mod native;
+mod verifier;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ pub(super) use market::{
     Degrade, Format, Free, Latency, Limit, LimitMode, LimitUnit, Model, Per, Price, Provider, TokenRates, Upscale,
 };
 pub(super) use native::{Proxy, Route};
+pub(super) use verifier::{Passes, Verifier, VerifierKind};
 
 /// Tables by name, as `[model."stability/core"]`.
 pub(super) type Named<T> = BTreeMap<At<String>, T>;
@@ -57,6 +59,9 @@ pub(super) struct Policy {
     /// Lists of sizes that models share, each entry as in a model's `sizes`.
     #[serde(default)]
     pub(super) sizes: Named<At<Vec<At<String>>>>,
+    /// What looks at pictures before a person does: `[verifier.text]`.
+    #[serde(default)]
+    pub(super) verifier: Named<Verifier>,
     /// Hosts with an API and a key.
     #[serde(default)]
     pub(super) provider: Named<Provider>,
@@ -85,6 +90,10 @@ pub(super) struct Defaults {
     /// What a second of waiting for a provider's limit costs: a cheaper plan is waited for as long as it saves more. When
     /// left out, a plan is waited for only when no other fits.
     pub(super) wait_value_usd_per_s: Option<At<f64>>,
+    /// How often a person asks again for one prompt before giving up, 1 to 8; 1 when left out.
+    pub(super) tries: Option<At<u8>>,
+    /// How alike a model's tries on one prompt are, 0 (not at all) to 1 (one fails, all fail); 0.2 when left out.
+    pub(super) retry_correlation: Option<At<f64>>,
     /// When identical requests in flight share one purchase.
     pub(super) share: Option<Share>,
     /// How the planner learns what it knows too little of; nothing is explored before the first verdict.

@@ -15,6 +15,7 @@ use crate::domain::budget::Budget;
 use crate::domain::catalog::{Catalog, Model, ModelIx, Place, TaskIx};
 use crate::domain::money::Money;
 use crate::domain::native::Native;
+use crate::domain::plan::cost::Retries;
 use crate::domain::plan::{Gate, ModelView, View};
 use crate::domain::quality::{Posterior, Prior};
 use crate::domain::quota::Limit;
@@ -37,6 +38,8 @@ pub struct Snapshot {
     pub catalog: Catalog,
     /// Where each provider's calls go, by [`ProviderIx`](crate::domain::catalog::ProviderIx).
     pub endpoints: Vec<Endpoint>,
+    /// Where each verifier's calls go, by [`VerifierIx`](crate::domain::verify::VerifierIx), for those that make any.
+    pub scorers: Vec<Option<Scorer>>,
     /// By name.
     pub tiers: Vec<Tier>,
     /// What holds when neither the request nor a rule says otherwise.
@@ -62,6 +65,7 @@ pub(super) struct Parts {
     pub(super) meaning: serde_json::Value,
     pub(super) catalog: Catalog,
     pub(super) endpoints: Vec<Endpoint>,
+    pub(super) scorers: Vec<Option<Scorer>>,
     pub(super) tiers: Vec<Tier>,
     pub(super) defaults: Defaults,
     pub(super) rules: Vec<Rule>,
@@ -69,6 +73,15 @@ pub(super) struct Parts {
     pub(super) budgets: Vec<Arc<Budget>>,
     pub(super) breaker: Settings,
     pub(super) native: Native,
+}
+
+/// Where a verifier's calls go.
+#[derive(Clone, Debug)]
+pub struct Scorer {
+    /// Its host, and the credential.
+    pub endpoint: Endpoint,
+    /// The path below, from its slash on.
+    pub path: Arc<str>,
 }
 
 /// A name for a level of quality.
@@ -122,6 +135,8 @@ pub struct Defaults {
     pub review_cost: Money,
     /// What a second of waiting for a limit costs; `None` when only what nothing else can do is waited for.
     pub wait_value: Option<Money>,
+    /// How often a person asks again for one prompt, and how alike those tries are.
+    pub retries: Retries,
     /// When identical requests share one purchase.
     pub share: Share,
     /// How the planner learns what it knows too little of.
@@ -192,14 +207,27 @@ pub struct Unresolved {
 
 impl Snapshot {
     pub(super) fn new(parts: Parts, warnings: Vec<Diagnostic>) -> Self {
-        let Parts { digest, meaning, catalog, endpoints, tiers, defaults, rules, keys, budgets, breaker, native } =
-            parts;
+        let Parts {
+            digest,
+            meaning,
+            catalog,
+            endpoints,
+            scorers,
+            tiers,
+            defaults,
+            rules,
+            keys,
+            budgets,
+            breaker,
+            native,
+        } = parts;
         let classifier = Classifier::new(&catalog.tasks, catalog.default_task);
         Self {
             digest,
             meaning,
             catalog,
             endpoints,
+            scorers,
             tiers,
             defaults,
             rules,
@@ -244,7 +272,7 @@ impl Snapshot {
         let task_name = self.catalog.task(task).map_or("", |task| &task.name);
         let rule = self.rule(&Facts::of(task_name, tier.as_deref().unwrap_or_default(), key_name, &ask));
         let terms = self.terms(&ask, asked, rule);
-        Ok(GenerationRequest { ask, task, pinned, terms })
+        Ok(GenerationRequest { ask, task, pinned, terms, approved: None })
     }
 
     /// One line for each provider that is off: which, and why.
@@ -347,6 +375,7 @@ impl Snapshot {
             moderated_next: rule.and_then(|rule| rule.moderated_next).unwrap_or(self.defaults.moderated_next),
             review_cost: rule.and_then(|rule| rule.review_cost).unwrap_or(self.defaults.review_cost),
             wait_value: self.defaults.wait_value,
+            retries: self.defaults.retries,
             share: rule.and_then(|rule| rule.share).unwrap_or(self.defaults.share),
             explore: if of_tier.is_none_or(|tier| tier.explore) { self.defaults.explore } else { Explore::Off },
             rule: rule.map(|rule| Arc::clone(&rule.id)),

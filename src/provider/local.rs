@@ -113,6 +113,17 @@ pub fn transcode(bytes: &[u8], format: Format, bounds: Bounds) -> Result<Vec<u8>
     Raster::decode(bytes, bounds)?.encode(format, JPEG_QUALITY)
 }
 
+/// The brightness of a picture at `side` by `side`, stretched, rows from the top; alpha is laid on white.
+pub fn grey(bytes: &[u8], side: u32, bounds: Bounds) -> Result<Vec<u8>, PixelFault> {
+    let raster = Raster::decode(bytes, bounds)?.on_white().resized(Size::new(side, side), false)?;
+    // Rec. 601 luma, in 256ths.
+    let luma = |pixel: &[u8]| match *pixel {
+        [red, green, blue] => (77 * u32::from(red) + 150 * u32::from(green) + 29 * u32::from(blue)) >> 8,
+        _ => 0,
+    };
+    Ok(raster.data.chunks_exact(3).map(|pixel| u8::try_from(luma(pixel)).unwrap_or(u8::MAX)).collect())
+}
+
 /// Eight-bit pixels, rows from the top, no padding: three bytes a pixel, four with alpha.
 #[derive(Clone)]
 struct Raster {
@@ -177,7 +188,7 @@ impl Raster {
         Ok(out)
     }
 
-    /// JPEG has no alpha: what shines through is white.
+    /// Without alpha, as JPEG is: what shines through is white.
     fn on_white(self) -> Self {
         if !self.alpha {
             return self;

@@ -16,6 +16,7 @@ pub mod native;
 mod openai;
 #[cfg(test)]
 mod samples;
+pub mod scorer;
 mod stability;
 
 use std::fmt;

@@ -13,6 +13,7 @@ use super::problem;
 use super::routes::{json, text};
 use super::wire::json::Json;
 use crate::domain::catalog::{Catalog, Model, Price, Provider, Role, Unit};
+use crate::domain::money::Money;
 use crate::domain::quota::Mode;
 use crate::engine::{BudgetStanding, Engine, ModelStanding, Standing};
 use crate::policy::Snapshot;
@@ -51,8 +52,13 @@ pub(super) fn ready(engine: &Arc<Engine>) -> Response<Payload> {
 /// `GET /metrics`: what stands now is read now, the rest was told as it happened.
 pub(super) async fn metrics(engine: &Arc<Engine>) -> Response<Payload> {
     let telemetry = engine.telemetry();
+    let standings = engine.standings();
     match engine.doubt().await {
-        Ok(sums) => sums.iter().for_each(|doubt| telemetry.doubt(&doubt.provider, doubt.sum, Some(doubt.oldest))),
+        Ok(sums) => {
+            // What was in doubt and no longer is goes back to zero.
+            standings.iter().for_each(|standing| telemetry.doubt(&standing.name, Money::ZERO, None));
+            sums.iter().for_each(|doubt| telemetry.doubt(&doubt.provider, doubt.sum, Some(doubt.oldest)));
+        }
         Err(_) => telemetry.ledger_error("unavailable"),
     }
     telemetry.budgets_anew();
@@ -62,7 +68,7 @@ pub(super) async fn metrics(engine: &Arc<Engine>) -> Response<Payload> {
         }),
         Err(_) => telemetry.ledger_error("unavailable"),
     }
-    for standing in engine.standings() {
+    for standing in standings {
         telemetry.breaker(&standing.name, standing.breaker);
         for left in &standing.quota {
             telemetry.quota_left(&standing.name, &left.name, left.left, left.capacity);
@@ -72,10 +78,15 @@ pub(super) async fn metrics(engine: &Arc<Engine>) -> Response<Payload> {
                 telemetry.quota_left(&model.id, &left.name, left.left, left.capacity);
             }
         }
+        for model in &standing.models {
+            model.price.iter().for_each(|price| telemetry.price(&standing.name, &model.id, *price));
+            model.accept.iter().for_each(|accept| telemetry.acceptance(&model.id, &accept.task, accept.posterior));
+        }
     }
     let counting = engine.counting();
     let (replicas, redis) = heard(counting);
-    telemetry.counting(counting.name(), replicas, redis);
+    telemetry.quota_mode(counting.name());
+    telemetry.counting(replicas, redis);
     text("text/plain; version=0.0.4; charset=utf-8", telemetry.render())
 }
 

@@ -20,9 +20,9 @@ use super::problem::Problem;
 use super::routes::{self, json};
 use super::wire::ask::{self, Parsed};
 use super::wire::headers::{self, Accept};
-use super::wire::{answer, feedback, openai, plan};
+use super::wire::{answer, feedback, openai, plan, upscale};
 use crate::domain::refusal::Refusal;
-use crate::engine::{Engine, How, Inbound, Repeat, Served};
+use crate::engine::{Approval, Engine, How, Inbound, Repeat, Served};
 use crate::telemetry::clock;
 
 /// One call of these routes.
@@ -81,6 +81,17 @@ impl Call<'_> {
             Late::Yes(answer) => return Ok(answer),
         }?;
         Ok(signed(json(openai::answer(&served, carry, &base)), &served))
+    }
+
+    /// `POST /generations/{id}/upscale`.
+    pub(super) async fn upscale(&self, id: &str, intake: &mut Intake) -> Result<Response<Payload>, Problem> {
+        let (body, label) = self.body(intake).await?;
+        let wanted = self.told(upscale::parse(&body).map_err(Problem::from))?;
+        let (image, names_data_policy) = (wanted.image, wanted.names_data_policy);
+        let approval = Approval { generation: id.into(), image, names_data_policy };
+        let carry = wanted.parsed.ask.response_format;
+        let served = self.engine.second_pass(approval, self.inbound(wanted.parsed, label, "upscale")?).await?;
+        Ok(signed(json(answer::native(&served, carry)), &served))
     }
 
     /// The same as a job: its end, if it comes within `wait`; else the word that it will be done.

@@ -35,6 +35,7 @@ Tollgate: a cost-aware gateway for image generation.
 POST /generate                  {\"prompt\":\"a red fox\"} to an image, its price and why
 POST /plan                      the same body; every candidate plan, spending nothing
 POST /generations/{id}/feedback {\"accepted\":true}: what a person says of it
+POST /generations/{id}/upscale  {\"width\":2048,\"height\":2048}: an approved draft, finished large
 GET  /images/{sha256}.{ext}     a picture by its content
 GET  /jobs/{id}?wait=30         work that was asked for with `Prefer: respond-async`; DELETE calls it off
 GET  /jobs/{id}/events          its states as they come
@@ -66,6 +67,7 @@ pub(super) enum Route {
     Ready,
     Reload,
     Studio(studio::Room),
+    Upscale(String),
 }
 
 impl Route {
@@ -89,6 +91,7 @@ impl Route {
             Self::Ready => "readyz",
             Self::Reload => "reload",
             Self::Studio(_) => "studio",
+            Self::Upscale(_) => "upscale",
         }
     }
 }
@@ -103,6 +106,7 @@ fn api(path: &[&str]) -> Option<(Route, &'static str)> {
         ["generate"] => (Route::Generate, POST),
         ["plan"] => (Route::Plan, POST),
         ["generations", id, "feedback"] => (Route::Feedback((*id).to_owned()), POST),
+        ["generations", id, "upscale"] => (Route::Upscale((*id).to_owned()), POST),
         ["images", file] => (Route::Image((*file).to_owned()), GET),
         ["studio", place @ ..] => (Route::Studio(studio::find(place)?), GET),
         ["jobs", id] => (Route::Job((*id).to_owned(), None), JOB),
@@ -151,10 +155,11 @@ fn find(plane: Plane, method: &Method, path: &str) -> Result<Route, Problem> {
 }
 
 fn lost(plane: Plane, path: &str, elsewhere: bool) -> String {
-    const API: [&str; 8] = [
+    const API: [&str; 9] = [
         "/generate",
         "/plan",
         "/generations/{id}/feedback",
+        "/generations/{id}/upscale",
         "/images/{sha256}.{ext}",
         "/jobs/{id}",
         "/v1/images/generations",
@@ -242,6 +247,7 @@ impl Routes {
             Route::Ready => Ok(admin::ready(engine)),
             Route::Reload => Ok(admin::reload(engine).await),
             Route::Studio(room) => studio::answer(engine, room, arrival, headers).await,
+            Route::Upscale(id) => call.upscale(&id, intake).await,
         }
     }
 }
@@ -283,6 +289,7 @@ mod tests {
         assert_eq!(api(Method::POST, "/generate/"), Ok(Route::Generate));
         assert_eq!(api(Method::HEAD, "/images/ab.png"), Ok(Route::Image("ab.png".to_owned())));
         assert_eq!(api(Method::GET, "/"), Ok(Route::Guide));
+        assert_eq!(api(Method::POST, "/generations/gen_1/upscale"), Ok(Route::Upscale("gen_1".to_owned())));
         let model = Route::OpenaiModel("stability/core".to_owned());
         assert_eq!(api(Method::GET, "/v1/models/stability/core"), Ok(model.clone()));
         assert_eq!(api(Method::GET, "/v1/models/stability%2Fcore"), Ok(model));

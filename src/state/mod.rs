@@ -13,6 +13,7 @@ pub mod images;
 pub mod jobs;
 pub mod limits;
 pub mod postgres;
+pub mod reader;
 pub mod redis;
 mod schema;
 pub mod sql;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::domain::budget::{Account, Earmark, Total};
 use crate::domain::image::Format;
@@ -202,3 +204,24 @@ impl fmt::Display for ImagesFault {
 }
 
 impl std::error::Error for ImagesFault {}
+
+/// Reads the text in a picture.
+pub trait Reader: Send + Sync {
+    /// Why it cannot read now, in one clause; `None` when it can. Asked for every plan: it must not wait.
+    fn absent(&self) -> Option<&'static str>;
+
+    /// The text that stands in an encoded picture, until `deadline` at the latest; empty when there is none.
+    fn read(&self, picture: Bytes, deadline: Instant) -> Boxed<'_, Result<String, ReaderFault>>;
+}
+
+/// Why a picture was not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReaderFault(pub String);
+
+impl fmt::Display for ReaderFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ReaderFault {}

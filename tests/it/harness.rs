@@ -13,7 +13,9 @@ use tollgate::policy::watch::Settings;
 use tollgate::policy::{Origin, Override, Process, Snapshots};
 use tollgate::sandbox::{Options, Sandbox};
 use tollgate::server::{Bounds, Native, Plane, Server};
-use tollgate::state::{Durability, Images, Ledger, images::StoredImages, limits::LocalLimits, sqlite::SqliteLedger};
+use tollgate::state::{
+    Durability, Images, Ledger, images::StoredImages, limits::LocalLimits, reader::Tesseract, sqlite::SqliteLedger,
+};
 use tollgate::telemetry::{Telemetry, clock};
 use tollgate::transport::webhook::{Signers, Webhooks};
 use tollgate::transport::{HttpTransport, Secret};
@@ -33,7 +35,7 @@ pub(crate) struct House {
     pub(crate) policy: PathBuf,
     pub(crate) sandbox: Sandbox,
     pub(crate) doors: Vec<Server>,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl House {
@@ -122,6 +124,7 @@ impl House {
             ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
             images: store(Arc::new(StoredImages::open(&data.path().join("images").to_string_lossy()).unwrap())),
             limits: Arc::new(LocalLimits::new()),
+            reader: Arc::new(Tesseract::default()),
             transport: Arc::new(HttpTransport::new().unwrap()),
             telemetry: Telemetry::new(false).unwrap(),
             keep_prompts: false,
@@ -132,12 +135,12 @@ impl House {
         let doors = vec![open(listener().await, Plane::Api), open(listener().await, Plane::Admin)];
         let (api, admin) = (doors[0].address(), doors[1].address());
         let native = Native::start(listener().await, Arc::clone(&engine), bounds, true).unwrap();
-        Self { api, admin, native, engine, ledger, policy, sandbox, doors, _data: data }
+        Self { api, admin, native, engine, ledger, policy, sandbox, doors, data }
     }
 
     /// Money held for calls under way, in attempts.
     pub(crate) fn held(&self) -> i64 {
-        let path = self._data.path().join("tollgate.db");
+        let path = self.data.path().join("tollgate.db");
         let sql = "SELECT count(*) FROM attempt WHERE state = 'held'";
         let read = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         read.query_row(sql, [], |row| row.get(0)).unwrap()

@@ -13,6 +13,8 @@
 mod admin;
 mod answers;
 mod bodies;
+mod checks;
+mod feedback;
 mod harness;
 mod jobs;
 mod limits;

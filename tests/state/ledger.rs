@@ -359,6 +359,10 @@ async fn money_is_conserved(place: &dyn Place, deeds: Vec<Deed>) {
     assert_eq!(doubt, sums.ambiguous + sums.held);
 }
 
+async fn a_later_verdict_of_a_rater_replaces_the_earlier(place: &dyn Place) {
+    crate::verdicts::a_later_verdict_of_a_rater_replaces_the_earlier(&*place.open()).await;
+}
+
 macro_rules! suite {
     ($implementation:ident: $place:expr => $($case:ident)*) => {
         mod $implementation {
@@ -395,6 +399,7 @@ macro_rules! implementations {
             spend_adds_up_by_every_grouping
             a_thousand_openers_are_all_durable
             what_never_closed_is_in_doubt_after_reopening
+            a_later_verdict_of_a_rater_replaces_the_earlier
             a_claim_buys_once_and_passes_on_when_it_cost_nothing
             other_rooms_write_and_read_their_own_tables
         );)*

@@ -11,10 +11,12 @@ use tollgate::domain::catalog::{
 };
 use tollgate::domain::image::{Format, Size};
 use tollgate::domain::money::Money;
+use tollgate::domain::plan::cost::{Rates, Retries};
 use tollgate::domain::plan::{Gate, ModelView, View};
 use tollgate::domain::quality::{Posterior, Prior};
 use tollgate::domain::request::{Ask, GenerationRequest, Prompt};
 use tollgate::domain::rule::{Explore, Share, Source, Term, Terms};
+use tollgate::domain::verify::{Kind, Verifier};
 
 /// The day of every test.
 pub(crate) const TODAY: Date = date(2026, 11, 22);
@@ -114,7 +116,7 @@ pub(crate) fn catalog(models: Vec<Model>) -> Catalog {
         place: place(3),
     };
     let task = Task { name: Arc::from("concept"), about: Arc::from(""), claims: Claims::default(), place: place(1) };
-    Catalog { providers: vec![provider], models, tasks: vec![task], default_task: TaskIx(0) }
+    Catalog { providers: vec![provider], models, tasks: vec![task], default_task: TaskIx(0), verifiers: Vec::new() }
 }
 
 /// A catalog of `generators` and `upscalers`, each with its own price and acceptance.
@@ -152,9 +154,25 @@ pub(crate) fn request(side: u32, floor: f64) -> GenerationRequest {
         moderated_next: false,
         review_cost: Money::ZERO,
         wait_value: None,
+        retries: Retries::default(),
         share: Share::Identical,
         explore: Explore::Off,
         rule: None,
     };
-    GenerationRequest { ask, task: TaskIx(0), pinned: None, terms }
+    GenerationRequest { ask, task: TaskIx(0), pinned: None, terms, approved: None }
+}
+
+/// The same market with one verifier of these rates.
+#[allow(dead_code, reason = "each test binary uses its own part of the market")]
+pub(crate) fn checked(mut catalog: Catalog, good_pass: f64, bad_pass: f64) -> Catalog {
+    catalog.verifiers.push(Verifier {
+        name: Arc::from("shape"),
+        kind: Kind::Structure,
+        price: Money::from_micros(1_000),
+        latency: Latency { p50: Duration::from_millis(20), p95: Duration::from_millis(60) },
+        rates: vec![Some(Rates { good_pass, bad_pass })],
+        local: true,
+        place: place(11),
+    });
+    catalog
 }

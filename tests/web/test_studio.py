@@ -88,8 +88,7 @@ class Story(unittest.TestCase):
         page.until(lambda: page.run("return document.querySelector('.figure strong')?.dataset.micros") == str(billed), f"the page shows {billed} micro-dollars")
         rows = page.run("return [...document.querySelectorAll('tbody tr')].map((row) => [row.firstChild.textContent, Number(row.children[1].dataset.micros)])")
         told = json.loads(run("--json", "ledger", "spend", "--by", "model", "--data", self.data))
-        groups = told["rows"] if isinstance(told, dict) else told
-        ledger = {row.get("model") or row.get("group"): round(row.get("usd", row.get("settled_usd", 0)) * 1e6) for row in groups}
+        ledger = {row["model"]: round(row["settled_usd"] * 1e6) for row in told["rows"]}
         self.assertEqual({name: micros for name, micros in rows if micros}, {name: micros for name, micros in ledger.items() if micros})
         self.assertEqual(sum(micros for _, micros in rows), billed)
         self.assertEqual(page.complaints(), [])
@@ -218,11 +217,10 @@ class Budgets(unittest.TestCase):
                 page.open("review")
                 page.until(lambda: page.text(".status").startswith("10,000 "), "all are counted")
                 page.until(lambda: page.all(".wall img.there"), "the first are shown")
-                frames = page.run_async(SCROLL)
+                flick, flight = (sorted(frames) for frames in page.run_async(SCROLL))
                 tiles = len(page.all(".wall li"))
-                frames.sort()
-                middle, slow = frames[len(frames) // 2], frames[int(len(frames) * 0.95)]
-                print(f"scrolled 10,000 pictures in {len(frames)} frames: median {middle:.1f} ms, 95 % {slow:.1f} ms, {tiles} tiles")
+                middle, slow = flick[len(flick) // 2], flick[int(len(flick) * 0.95)]
+                print(f"a flick through 10,000 pictures: {len(flick)} frames, median {middle:.1f} ms, 95 % {slow:.1f} ms; to their end: median {flight[len(flight) // 2]:.1f} ms; {tiles} tiles")
                 self.assertLess(tiles, 200, "only what is in sight is in the page")
                 self.assertLess(middle, 34)
                 self.assertLess(slow, 120)
@@ -231,17 +229,24 @@ class Budgets(unittest.TestCase):
                 page.press(Keys.HOME)
 
 
-# Scrolls the whole wall in about six seconds, and gives the time of each frame.
+# Scrolls as a strong flick does, at 6,000 pixels a second for five seconds, then flies to the end of the wall in one
+# second; gives the time of each frame of both.
 SCROLL = """
-const done = arguments[0], frames = [], whole = document.documentElement.scrollHeight - innerHeight, begun = performance.now();
-let last = begun;
-const step = (now) => {
-  frames.push(now - last); last = now;
-  const share = Math.min(1, (now - begun) / 6000);
-  scrollTo(0, share * whole);
-  if (share < 1) requestAnimationFrame(step); else done(frames.slice(1));
-};
-requestAnimationFrame(step);
+const done = arguments[0], whole = document.documentElement.scrollHeight - innerHeight;
+const run = (from, to, time) => new Promise((end) => {
+  const frames = [];
+  let begun = 0, last = 0;
+  const step = (now) => {
+    begun ||= now;
+    if (last) frames.push(now - last);
+    last = now;
+    const share = Math.min(1, (now - begun) / time);
+    scrollTo(0, from + share * (to - from));
+    if (share < 1) requestAnimationFrame(step); else end(frames);
+  };
+  requestAnimationFrame(step);
+});
+(async () => done([await run(0, 30000, 5000), await run(30000, whole, 1000)]))();
 """
 
 

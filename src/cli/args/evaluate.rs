@@ -9,10 +9,10 @@ use clap::Args;
 /// `tollgate evaluate`.
 #[derive(Args, Debug)]
 pub(crate) struct EvaluateArgs {
-    /// The ratings to be judged by: CSV with prompt_id, group, category, tag, prompt, then a column a model
+    /// The ratings to be judged by: CSV with `prompt_id`, group, category, tag, prompt, then a column a model
     #[arg(long, value_name = "CSV")]
     pub(crate) ratings: PathBuf,
-    /// What each model costs an image: CSV with model, price_usd
+    /// What each model costs an image: CSV with `model`, `price_usd`
     #[arg(long, value_name = "CSV")]
     pub(crate) prices: PathBuf,
     /// Ratings to learn from; without, each fifth of the groups is judged by what the other four teach

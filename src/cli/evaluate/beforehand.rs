@@ -49,10 +49,7 @@ fn from_ratings(table: &Table, market: &Market) -> Result<Beginning, Failure> {
     let ignorant = Beginning::Priors(market.ignorance()).estimator(f64::INFINITY);
     let learned = learn(ignorant, ratings.rows.iter());
     let arms = 0..u16::try_from(market.names().len()).unwrap_or(u16::MAX);
-    let scores = arms.map(|arm| {
-        let (categories, overall) = learned.tally(arm)?;
-        (overall.0 + overall.1 > 0.0).then_some(Scores { overall, categories })
-    });
+    let scores = arms.map(|arm| learned.tally(arm).filter(|scores| scores.overall.0 + scores.overall.1 > 0.0));
     let scores: Vec<Option<Scores>> = scores.collect();
     known(table, &scores)?;
     Ok(Beginning::Learned(Box::new(learned), level_and_offsets(&scores, CELL)))
@@ -117,7 +114,9 @@ fn note(scores: &mut Scores, category: &str, value: f64) {
         "spatial" | "relation" | "layout" => vec![Category::Spatial],
         other => Category::from_name(other).into_iter().collect(),
     };
-    ours.into_iter().for_each(|category| set(scores, category, pair));
+    for category in ours {
+        set(scores, category, pair);
+    }
 }
 
 fn set(scores: &mut Scores, category: Category, pair: (f64, f64)) {

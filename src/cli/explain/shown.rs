@@ -61,11 +61,23 @@ pub(super) struct Reason {
 }
 
 /// One step.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Step {
     pub(super) op: String,
     #[serde(default)]
     pub(super) model: Option<String>,
-    pub(super) width: u32,
-    pub(super) height: u32,
+    /// Absent for a check, which changes no pixels.
+    #[serde(default)]
+    pub(super) width: Option<u32>,
+    #[serde(default)]
+    pub(super) height: Option<u32>,
+    /// Pictures made at once for each one asked.
+    #[serde(default)]
+    pub(super) drafts: Option<u8>,
+    /// Who checks.
+    #[serde(default)]
+    pub(super) verifier: Option<String>,
+    /// What is done instead of the rest when a picture fails its check.
+    #[serde(default, rename = "else")]
+    pub(super) otherwise: Vec<Step>,
 }

@@ -39,32 +39,23 @@ fn table(shown: &Shown, all: bool, styled: bool) -> String {
     let worst = amounts(|row| row.expected.worst_cost_usd);
     let per_accepted = amounts(|row| Usd(to_hundredths_of_a_cent(row.expected.per_accepted_usd.0)));
     let number = |name| (name, Align::Right);
-    let mut sheet = Sheet::new(&[
-        ("", Align::Left),
-        ("plan", Align::Left),
-        number("accept"),
-        ("90 %", Align::Left),
-        number("cost"),
-        number("at worst"),
-        number("per accepted"),
-        number("p50"),
-        number("p95"),
-        ("not chosen because", Align::Left),
-    ]);
+    // Most plans cost what they cost; the column is there when one of these may cost more.
+    let varies = rows.iter().any(|row| row.expected.worst_cost_usd.0 != row.expected.cost_usd.0);
+    let mut columns = vec![("", Align::Left), ("plan", Align::Left), ("accept (90 %)", Align::Left), number("cost")];
+    columns.extend(varies.then(|| number("at worst")));
+    columns.extend([number("per accepted"), number("time (95 %)"), ("not chosen because", Align::Left)]);
+    let mut sheet = Sheet::new(&columns);
     for (row, ((cost, worst), per_accepted)) in rows.iter().zip(cost.into_iter().zip(worst).zip(per_accepted)) {
         let (low, high) = row.expected.accept_interval;
-        let cells = vec![
+        let (usual, most) = (seconds(row.expected.latency_ms), seconds(row.expected.latency_p95_ms));
+        let mut cells = vec![
             if row.chosen { "→".to_owned() } else { String::new() },
             steps(&row.steps),
-            format!("{:.2}", row.expected.accept),
-            format!("{low:.2}-{high:.2}"),
+            format!("{:.2} ({low:.2}-{high:.2})", row.expected.accept),
             cost,
-            worst,
-            per_accepted,
-            seconds(row.expected.latency_ms),
-            seconds(row.expected.latency_p95_ms),
-            why(row),
         ];
+        cells.extend(varies.then_some(worst));
+        cells.extend([per_accepted, format!("{usual} ({most}) s"), why(row)]);
         let style = if row.chosen { Some(Style::Bold) } else { is_dropped(row).then_some(Style::Dim) };
         sheet.row(cells, style);
     }
@@ -82,13 +73,27 @@ fn is_dropped(row: &Candidate) -> bool {
     row.reason.as_ref().is_some_and(|reason| reason.code != "dearer")
 }
 
-/// `stability/core 1024x1024 → resize 512x512`.
+/// `stability/core 1024x1024 → 512x512`, `a/cheap 1024x1024 → check text, else b/dear 1024x1024`.
 fn steps(steps: &[Step]) -> String {
-    let step = |step: &Step| {
-        let name = step.model.as_deref().unwrap_or(&step.op);
-        format!("{name} {}x{}", step.width, step.height)
-    };
     steps.iter().map(step).collect::<Vec<_>>().join(" → ")
+}
+
+fn step(of: &Step) -> String {
+    if let Some(verifier) = &of.verifier {
+        return match of.otherwise.as_slice() {
+            [] => format!("check {verifier}"),
+            // The branch ends as the plan does.
+            otherwise => {
+                let made = otherwise.iter().filter(|step| step.op != "resize").map(step);
+                format!("check {verifier}, else {}", made.collect::<Vec<_>>().join(" → "))
+            }
+        };
+    }
+    let times = of.drafts.map_or_else(String::new, |drafts| format!("{drafts} x "));
+    let size = of.width.zip(of.height).map_or_else(String::new, |(width, height)| format!("{width}x{height}"));
+    // A resize is what its size says.
+    let name = of.model.as_deref().or((of.op != "resize").then_some(&of.op));
+    name.map_or_else(|| size.clone(), |name| format!("{times}{name} {size}"))
 }
 
 fn why(row: &Candidate) -> String {
@@ -128,14 +133,14 @@ fn footer(shown: &Shown, styled: bool) -> String {
             format!(
                 "would reserve ${} and expects an answer in {}; acceptance is {ground}",
                 chosen.expected.worst_cost_usd.0,
-                seconds(chosen.expected.latency_ms)
+                format_args!("{} s", seconds(chosen.expected.latency_ms))
             )
         }
     }
 }
 
 fn seconds(millis: u64) -> String {
-    format!("{}.{} s", millis / 1_000, millis % 1_000 / 100)
+    format!("{}.{}", millis / 1_000, millis % 1_000 / 100)
 }
 
 /// Scores are estimates: four decimals say what they know.
@@ -156,14 +161,34 @@ mod tests {
     use super::super::shown::{Expected, Reason};
     use super::*;
 
+    fn made(op: &str, model: Option<&str>, side: u32) -> Step {
+        let (op, model) = (op.to_owned(), model.map(str::to_owned));
+        Step { op, model, width: Some(side), height: Some(side), ..Step::default() }
+    }
+
+    #[test]
+    fn a_cascade_reads_as_one_line() {
+        let mut dear = candidate("openai/gpt-image-2", 90_000, None);
+        let check = Step {
+            op: "verify".to_owned(),
+            verifier: Some("text".to_owned()),
+            otherwise: vec![made("generate", Some("ideogram/v1"), 1024), made("resize", None, 512)],
+            ..Step::default()
+        };
+        dear.steps.insert(1, check);
+        dear.steps[0].drafts = Some(4);
+        dear.expected.worst_cost_usd = Usd(Money::from_micros(150_000));
+        let text = render(&Shown { candidates: vec![dear], ..shown() }, false, false);
+        let plan = "4 x openai/gpt-image-2 1024x1024 → check text, else ideogram/v1 1024x1024 → 512x512";
+        assert!(text.contains(plan), "{text}");
+        assert!(text.contains("at worst") && text.contains("$0.15"), "{text}");
+    }
+
     fn candidate(model: &str, micros: i64, reason: Option<(&str, &str)>) -> Candidate {
         let usd = |micros| Usd(Money::from_micros(micros));
         Candidate {
             chosen: reason.is_none(),
-            steps: vec![
-                Step { op: "generate".to_owned(), model: Some(model.to_owned()), width: 1024, height: 1024 },
-                Step { op: "resize".to_owned(), model: None, width: 512, height: 512 },
-            ],
+            steps: vec![made("generate", Some(model), 1024), made("resize", None, 512)],
             expected: Expected {
                 accept: 0.71,
                 accept_interval: (0.62, 0.8),

@@ -3,7 +3,7 @@
 //! Why it exists: floors are bargained over in dollars and prompts, not in hundredths. What it refuses to know: how
 //! plans are made.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use serde_json::{Value, json};
 
@@ -78,11 +78,9 @@ fn table(frontier: &Frontier, days: f64, console: Console) -> Result<(), Failure
         sheet.row(cells, style);
     }
     console.data(sheet.render(console.styles_data()))?;
-    let nearest = |step: fn(&f64, &f64) -> bool| frontier.points.iter().filter(move |one| step(&one.floor, &now.floor));
-    for point in nearest(|a, b| a < b).last().into_iter().chain(nearest(|a, b| a > b).take(1)) {
-        console.data(sentence(frontier, now, point, days))?;
-    }
-    Ok(())
+    let below = frontier.points.iter().rfind(|point| point.floor < now.floor);
+    let above = frontier.points.iter().find(|point| point.floor > now.floor);
+    below.into_iter().chain(above).try_for_each(|point| console.data(sentence(frontier, now, point, days)))
 }
 
 /// `floor 0.80 → 0.75 would save $1.20 a day and touch 14 % of prompts`.
@@ -135,67 +133,74 @@ const COLOURS: [&str; 4] = ["#2563eb", "#d97706", "#059669", "#9333ea"];
 /// Dollars a day to the right, expected acceptance upwards, one line a tier, its present floor as the larger dot.
 fn plot(frontiers: &[Frontier], days: f64) -> String {
     let costs = frontiers.iter().flat_map(|one| &one.points).map(|point| daily(point.cost, days).micros() as f64 / 1e6);
-    let most = costs.fold(0.01_f64, f64::max) * 1.05;
-    let x = |cost: Money| EDGE + (WIDTH - 2.0 * EDGE) * (daily(cost, days).micros() as f64 / 1e6) / most;
-    let y = |accept: f64| HEIGHT - EDGE - (HEIGHT - 2.0 * EDGE) * accept;
+    let axes = Axes { most: costs.fold(0.01_f64, f64::max) * 1.05, days };
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"system-ui, sans-serif\" \
          font-size=\"12\">\n<title>Dollars a day against expected acceptance, by floor</title>\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n"
     );
-    let mut draw = |line: std::fmt::Arguments<'_>| {
-        // Writing to a string cannot fail.
-        let _ = svg.write_fmt(line);
-    };
-    for tick in 0..=4 {
-        let (share, at) = (f64::from(tick) / 4.0, y(f64::from(tick) / 4.0));
-        draw(format_args!(
-            "<path d=\"M{EDGE} {at:.1}H{}\" stroke=\"#e5e7eb\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" \
-             fill=\"#4b5563\">{share:.2}</text>\n",
-            WIDTH - EDGE,
-            EDGE - 8.0,
-            at + 4.0
-        ));
-        let right = EDGE + (WIDTH - 2.0 * EDGE) * share;
-        draw(format_args!(
-            "<text x=\"{right:.1}\" y=\"{}\" text-anchor=\"middle\" fill=\"#4b5563\">${:.2}</text>\n",
-            HEIGHT - EDGE + 20.0,
-            most * share
-        ));
-    }
-    draw(format_args!(
-        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\" fill=\"#111827\">dollars a day</text>\n\
-         <text x=\"{EDGE}\" y=\"{}\" fill=\"#111827\">expected acceptance</text>\n",
-        WIDTH / 2.0,
-        HEIGHT - 14.0,
-        EDGE - 20.0
-    ));
+    // Writing to a string cannot fail.
+    let _ = axes.draw(&mut svg);
     for (frontier, colour) in frontiers.iter().zip(COLOURS.iter().cycle()) {
-        let points: Vec<(f64, f64, &Point)> = frontier
-            .points
-            .iter()
-            .filter(|p| p.refused < frontier.requests)
-            .map(|p| (x(p.cost), y(p.accept), p))
-            .collect();
-        let path: Vec<String> = points.iter().map(|(x, y, _)| format!("{x:.1},{y:.1}")).collect();
-        draw(format_args!("<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\"/>\n", path.join(" ")));
-        for (x, y, point) in points {
-            let now = point.floor.to_bits() == frontier.present.to_bits();
-            let radius = if now { 5 } else { 2 };
-            draw(format_args!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{colour}\"/>\n"));
-            if now {
-                draw(format_args!(
-                    "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\">{} {:.2}</text>\n",
-                    x + 8.0,
-                    y - 8.0,
-                    escaped(&frontier.tier),
-                    point.floor
-                ));
-            }
-        }
+        let _ = axes.line(&mut svg, frontier, colour);
     }
     svg.push_str("</svg>\n");
     svg
+}
+
+struct Axes {
+    /// The right end, in dollars a day.
+    most: f64,
+    days: f64,
+}
+
+impl Axes {
+    fn x(&self, cost: Money) -> f64 {
+        EDGE + (WIDTH - 2.0 * EDGE) * (daily(cost, self.days).micros() as f64 / 1e6) / self.most
+    }
+
+    fn y(accept: f64) -> f64 {
+        HEIGHT - EDGE - (HEIGHT - 2.0 * EDGE) * accept
+    }
+
+    fn draw(&self, svg: &mut String) -> fmt::Result {
+        let (left, right, bottom) = (EDGE - 8.0, WIDTH - EDGE, HEIGHT - EDGE + 20.0);
+        for tick in 0..=4 {
+            let share = f64::from(tick) / 4.0;
+            let (x, y) = (EDGE + (WIDTH - 2.0 * EDGE) * share, Self::y(share));
+            let (text, usd) = (y + 4.0, self.most * share);
+            writeln!(svg, "<path d=\"M{EDGE} {y:.1}H{right}\" stroke=\"#e5e7eb\"/>")?;
+            writeln!(svg, "<text x=\"{left}\" y=\"{text:.1}\" text-anchor=\"end\" fill=\"#4b5563\">{share:.2}</text>")?;
+            writeln!(
+                svg,
+                "<text x=\"{x:.1}\" y=\"{bottom}\" text-anchor=\"middle\" fill=\"#4b5563\">${usd:.2}</text>"
+            )?;
+        }
+        let (middle, foot, head) = (WIDTH / 2.0, HEIGHT - 14.0, EDGE - 20.0);
+        writeln!(
+            svg,
+            "<text x=\"{middle}\" y=\"{foot}\" text-anchor=\"middle\" fill=\"#111827\">dollars a day</text>"
+        )?;
+        writeln!(svg, "<text x=\"{EDGE}\" y=\"{head}\" fill=\"#111827\">expected acceptance</text>")
+    }
+
+    fn line(&self, svg: &mut String, frontier: &Frontier, colour: &str) -> fmt::Result {
+        let points = || frontier.points.iter().filter(|point| point.refused < frontier.requests);
+        let path: Vec<String> =
+            points().map(|point| format!("{:.1},{:.1}", self.x(point.cost), Self::y(point.accept))).collect();
+        writeln!(svg, "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\"/>", path.join(" "))?;
+        for point in points() {
+            let (x, y) = (self.x(point.cost), Self::y(point.accept));
+            let now = point.floor.to_bits() == frontier.present.to_bits();
+            let radius = if now { 5 } else { 2 };
+            writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{colour}\"/>")?;
+            if now {
+                let (x, y, tier, floor) = (x + 8.0, y - 8.0, escaped(&frontier.tier), point.floor);
+                writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" fill=\"{colour}\">{tier} {floor:.2}</text>")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn escaped(text: &str) -> String {

@@ -48,6 +48,8 @@ const KEYS: &[(&str, &str, Kind)] = &[
     ("server", "public_url", Kind::Text(|s| &mut s.public_url)),
     ("server", "read_seconds", Kind::Whole(1..=3_600, |s| &mut s.server.read_seconds)),
     ("state", "url", Kind::Text(|s| &mut s.state_url)),
+    ("traces", "percent", Kind::Whole(0..=100, |s| &mut s.traces.percent)),
+    ("traces", "url", Kind::Text(|s| &mut s.traces.url)),
     ("webhooks", "own", Kind::List(|s| &mut s.jobs.own)),
     ("webhooks", "secrets", Kind::Signers(|s| &mut s.jobs.signers)),
 ];

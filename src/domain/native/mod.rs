@@ -193,7 +193,7 @@ impl Asking<'_> {
             let detail = format!("the call names no model at `{}`, so its price is not known", names.model);
             Unpriced { field: names.model.to_string(), detail }
         })?;
-        let images = self.images(names, &read)?;
+        let images = images(names, &read)?;
         let mut models = self.sold_as(&wanted);
         if models.is_empty() {
             let detail = format!("the policy has no price for the model `{}` of {}", brief(&wanted), provider.name);
@@ -224,19 +224,6 @@ impl Asking<'_> {
         Ok(Priced { model: Some(*ix), name: Arc::clone(&model.id), images, quote: *quote })
     }
 
-    fn images(&self, names: &Names, read: impl Fn(&Field) -> Reading) -> Result<u8, Unpriced> {
-        let Some(field) = &names.images else {
-            return Ok(1);
-        };
-        match text(field, &read)? {
-            None => Ok(1),
-            Some(text) => text.parse::<u8>().ok().filter(|count| *count > 0).ok_or_else(|| {
-                let detail = format!("`{field}` is not a number of images");
-                Unpriced { field: field.to_string(), detail }
-            }),
-        }
-    }
-
     /// The provider's models that go by this name there, those that are on and not retired.
     fn sold_as(&self, name: &str) -> Vec<(ModelIx, &Model)> {
         let sold = |model: &Model| {
@@ -264,6 +251,20 @@ impl Asking<'_> {
         // Thoughts and words come on top of the picture: the margin stands for them.
         let words = per_tokens(rates.text_out, self.body_bytes.min(PROMPT_BYTES) * TOKEN_MARGIN_PERCENT / 100);
         Some(Quote { expected: one.expected, worst: one.worst + text + pictures + words })
+    }
+}
+
+/// How many images a call asks for.
+fn images(names: &Names, read: impl Fn(&Field) -> Reading) -> Result<u8, Unpriced> {
+    let Some(field) = &names.images else {
+        return Ok(1);
+    };
+    match text(field, &read)? {
+        None => Ok(1),
+        Some(text) => text.parse::<u8>().ok().filter(|count| *count > 0).ok_or_else(|| {
+            let detail = format!("`{field}` is not a number of images");
+            Unpriced { field: field.to_string(), detail }
+        }),
     }
 }
 

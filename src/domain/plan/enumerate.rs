@@ -1,7 +1,7 @@
 //! Lists every way to make the asked image.
 //!
-//! Why it exists: the space of plans in one place. Kinds: generate; generate and resize; draft, upscale and resize.
-//! What it refuses to know: which of them may run (`filter.rs`).
+//! Why it exists: the space of plans in one place. Kinds: generate; generate and resize; draft, upscale and resize; and
+//! with a verifier among them (`checked.rs`). What it refuses to know: which of them may run (`filter.rs`).
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use super::super::catalog::{Catalog, Enlarge, Latency, Model, ModelIx, Reach, Si
 use super::super::image::Size;
 use super::super::money::Money;
 use super::super::quality::Posterior;
-use super::super::quote::{Quote, quote, seconds};
+use super::super::quote::{Quote, quote};
 use super::super::request::{Fit, GenerationRequest};
 use super::size::{Placed, draft, place};
-use super::{Candidate, ModelView, Reason, View};
+use super::{Candidate, ModelView, Reason, View, cost};
 
 /// Time for a local resize: milliseconds against a provider's seconds.
-const RESIZE: Duration = Duration::from_millis(40);
+pub(super) const RESIZE: Duration = Duration::from_millis(40);
 
 struct Enumerator<'a> {
     request: &'a GenerationRequest,
@@ -93,7 +93,7 @@ impl Enumerator<'_> {
         if resize.is_some() {
             latency = plus(latency, Latency { p50: RESIZE, p95: RESIZE });
         }
-        self.push(draft, None, resize, draft.quote, draft.seen.accept, latency, draft.seen.gate.wait(), reason);
+        self.push(draft, None, resize, draft.quote, draft.seen.accept, latency, reason);
     }
 
     /// A draft at the smallest size from which this upscaler reaches the asked one, where that is smaller than what
@@ -140,8 +140,7 @@ impl Enumerator<'_> {
             latency = plus(latency, Latency { p50: RESIZE, p95: RESIZE });
         }
         let whole = draft.quote.then(up.times(images));
-        let wait = Self::waits(draft, up_seen);
-        self.push(draft, Some((up_ix, output)), resize, whole, accept, latency, wait, None);
+        self.push(draft, Some((up_ix, output)), resize, whole, accept, latency, None);
     }
 
     #[expect(
@@ -156,22 +155,27 @@ impl Enumerator<'_> {
         quote: Quote,
         accept: Posterior,
         latency: Latency,
-        wait: Duration,
         reason: Option<Reason>,
     ) {
-        let terms = &self.request.terms;
-        let wait_cost = terms.wait_value.map_or(Money::ZERO, |value| seconds(value, wait));
-        let score = score(quote.expected + wait_cost, terms.review_cost, self.request.ask.n, accept);
+        let score = score(self.request, quote, accept);
         let (model, native, calls) = (draft.ix, draft.native, draft.calls);
-        let candidate =
-            Candidate { model, native, upscale, resize, calls, quote, accept, latency, wait, wait_cost, score, reason };
-        self.out.push(candidate);
-    }
-
-    /// The draft's wait, and as much of the upscaler's as is not over when the draft is there.
-    fn waits(draft: Draft, upscaler: ModelView) -> Duration {
-        let begun = draft.seen.gate.wait();
-        begun + upscaler.gate.wait().saturating_sub(begun + draft.seen.latency.p50)
+        let (drafts, check) = (1, None);
+        self.out.push(Candidate {
+            model,
+            native,
+            upscale,
+            resize,
+            calls,
+            drafts,
+            check,
+            quote,
+            accept,
+            latency,
+            wait: Duration::ZERO,
+            wait_cost: Money::ZERO,
+            score,
+            reason,
+        });
     }
 }
 
@@ -182,24 +186,27 @@ fn unreachable(model: ModelIx, size: Size, seen: ModelView, reason: Reason) -> C
         upscale: None,
         resize: None,
         calls: 0,
+        drafts: 1,
+        check: None,
         quote: Quote::default(),
         accept: seen.accept,
         latency: seen.latency,
-        wait: seen.gate.wait(),
+        wait: Duration::ZERO,
         wait_cost: Money::ZERO,
         score: f64::INFINITY,
         reason: Some(reason),
     }
 }
 
-/// `J = (C + H) / P` for one image of the `images`, in micro-dollars; routing notes 4.5.
-fn score(cost: Money, review: Money, images: u8, accept: Posterior) -> f64 {
-    let each = cost.micros() as f64 / f64::from(images.max(1));
-    (each + review.micros() as f64) / accept.hoped().max(1e-6)
+/// `J` of one image of the request, in micro-dollars, with as many tries as its terms say.
+pub(super) fn score(request: &GenerationRequest, quote: Quote, accept: Posterior) -> f64 {
+    let each = quote.expected.micros() as f64 / f64::from(request.ask.n.max(1));
+    let review = request.terms.review_cost.micros() as f64;
+    cost::direct(accept.hoped(), request.terms.retries, each).score(review)
 }
 
 /// The size that an upscaler gives of `input` when `asked` is wanted; `None` when it does not take the input.
-fn enlarge(reach: &Reach, input: Size, asked: Size) -> Option<Size> {
+pub(super) fn enlarge(reach: &Reach, input: Size, asked: Size) -> Option<Size> {
     let pixels = input.pixels();
     let takes = pixels >= reach.min_input_pixels
         && pixels <= reach.max_input_pixels
@@ -226,10 +233,10 @@ fn enlarge(reach: &Reach, input: Size, asked: Size) -> Option<Size> {
 }
 
 /// `keeps` is stated at twice the side; each further doubling loses as much again.
-fn kept(keeps: f64, factor: f64) -> f64 {
+pub(super) fn kept(keeps: f64, factor: f64) -> f64 {
     keeps.powf(factor.max(1.0).log2())
 }
 
-fn plus(a: Latency, b: Latency) -> Latency {
+pub(super) fn plus(a: Latency, b: Latency) -> Latency {
     Latency { p50: a.p50 + b.p50, p95: a.p95 + b.p95 }
 }

@@ -11,7 +11,8 @@ use super::super::image::Size;
 use super::super::money::Money;
 use super::super::request::GenerationRequest;
 use super::super::rule::{Source, Term};
-use super::{Candidate, Gate, Planned, Reason, View};
+use super::super::verify::VerifierIx;
+use super::{Candidate, Gate, Otherwise, Planned, Reason, View, wait};
 
 /// A whole plan, explained.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,27 +76,93 @@ pub struct Why {
 }
 
 /// One step of a plan.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepLine {
-    /// `generate`, `upscale` or `resize`.
+    /// `generate`, `verify`, `upscale` or `resize`.
     pub op: &'static str,
-    /// The model's id; `None` for a resize.
+    /// The model's id; `None` for a check and a resize.
     pub model: Option<Arc<str>>,
     /// The size after the step.
     pub size: Size,
+    /// Pictures that it makes at once for each one asked, where that is more than one.
+    pub drafts: Option<u8>,
+    /// For a check: the verifier's name.
+    pub verifier: Option<Arc<str>>,
+    /// For a check that was made: how it went.
+    pub judged: Option<Judged>,
+    /// For a check: what is done instead of the rest when a picture fails.
+    pub otherwise: Vec<StepLine>,
+}
+
+/// How a check of an answered plan went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// Pictures that passed.
+    pub passed: u32,
+    /// Pictures that failed.
+    pub failed: u32,
+    /// What was seen in each that was looked at, in order.
+    pub seen: Vec<String>,
 }
 
 /// The steps of a candidate.
 pub fn steps(candidate: &Candidate, catalog: &Catalog) -> Vec<StepLine> {
     let id = |ix| catalog.model(ix).map(|model| model.id.clone());
-    let mut steps = vec![StepLine { op: "generate", model: id(candidate.model), size: candidate.native.size }];
+    let mut steps = Vec::new();
+    // In a second pass the picture is given.
+    if candidate.calls > 0 || candidate.upscale.is_none() {
+        let drafts = (candidate.drafts > 1).then_some(candidate.drafts);
+        let size = candidate.native.size;
+        steps.push(StepLine { op: "generate", model: id(candidate.model), size, drafts, ..StepLine::default() });
+    }
+    if let Some(check) = &candidate.check {
+        let stages: Vec<&Otherwise> = check.stages().collect();
+        let otherwise = branch(&stages, check.verifier, catalog);
+        steps.push(verify(check.verifier, candidate.native.size, otherwise, catalog));
+    }
     if let Some((ix, size)) = candidate.upscale {
-        steps.push(StepLine { op: "upscale", model: id(ix), size });
+        steps.push(StepLine { op: "upscale", model: id(ix), size, ..StepLine::default() });
     }
-    if let Some(size) = candidate.resize {
-        steps.push(StepLine { op: "resize", model: None, size });
-    }
+    steps.extend(candidate.resize.map(resize));
     steps
+}
+
+fn verify(ix: VerifierIx, size: Size, otherwise: Vec<StepLine>, catalog: &Catalog) -> StepLine {
+    let verifier = catalog.verifier(ix).map(|verifier| verifier.name.clone());
+    StepLine { op: "verify", size, verifier, otherwise, ..StepLine::default() }
+}
+
+fn resize(size: Size) -> StepLine {
+    StepLine { op: "resize", size, ..StepLine::default() }
+}
+
+/// What is done when a picture fails, to the end.
+fn branch(stages: &[&Otherwise], verifier: VerifierIx, catalog: &Catalog) -> Vec<StepLine> {
+    let Some((stage, rest)) = stages.split_first() else { return Vec::new() };
+    let model = catalog.model(stage.model).map(|model| model.id.clone());
+    let mut steps = vec![StepLine { op: "generate", model, size: stage.native.size, ..StepLine::default() }];
+    if !rest.is_empty() {
+        steps.push(verify(verifier, stage.native.size, branch(rest, verifier, catalog), catalog));
+    }
+    steps.extend(stage.resize.map(resize));
+    steps
+}
+
+/// Steps in words: `a/cheap → verify text, else b/dear → resize`.
+pub fn words(steps: &[StepLine]) -> String {
+    let step = |step: &StepLine| {
+        let name = step.model.as_deref().unwrap_or(step.op);
+        match (&step.verifier, step.otherwise.as_slice()) {
+            (Some(verifier), []) => format!("verify {verifier}"),
+            (Some(verifier), otherwise) => {
+                // The branch ends as the plan does; its resize goes without saying.
+                let made: Vec<StepLine> = otherwise.iter().filter(|step| step.op != "resize").cloned().collect();
+                format!("verify {verifier}, else {}", words(&made))
+            }
+            _ => step.drafts.map_or_else(|| name.to_owned(), |drafts| format!("{drafts} x {name}")),
+        }
+    };
+    steps.iter().map(step).collect::<Vec<_>>().join(" → ")
 }
 
 /// Renders `planned`.
@@ -127,7 +194,9 @@ fn line(
     view: &View,
 ) -> Line {
     let model = catalog.model(candidate.model);
-    let gate = view.models.get(usize::from(candidate.model.0)).map_or(Gate::Open, |view| view.gate);
+    // In a second pass only the upscaler is asked.
+    let asked = candidate.upscale.filter(|_| candidate.calls == 0).map_or(candidate.model, |(ix, _)| ix);
+    let gate = view.models.get(usize::from(asked.0)).map_or(Gate::Open, |view| view.gate);
     Line {
         chosen,
         model: model.map(|model| model.id.clone()).unwrap_or_default(),
@@ -161,13 +230,18 @@ fn why(
     view: &View,
 ) -> Why {
     let Some(reason) = candidate.reason else {
-        return passed_over(candidate, best, request, catalog);
+        return wait::passed_over(candidate, best, request, catalog).unwrap_or_else(|| Why {
+            code: "dearer",
+            text: dearer(candidate, best),
+            place: None,
+        });
     };
     let terms = &request.terms;
     let model = catalog.model(candidate.model);
     let provider = model.and_then(|model| catalog.provider(model.provider));
     let model_place = model.map(|model| model.place.clone());
     let provider_place = provider.map(|provider| provider.place.clone());
+    let upscaler_place = candidate.upscale.and_then(|(ix, _)| catalog.model(ix)).map(|model| model.place.clone());
     let (code, text, place) = match reason {
         Reason::BreakerOpen(wait) => {
             ("breaker_open", format!("the breaker is open for {}", secs(wait)), provider_place)
@@ -216,29 +290,24 @@ fn why(
         Reason::Strict => ("strict", "it would need an adjustment, and the request is strict".to_owned(), None),
         Reason::UnknownPrice => ("unknown_price", "the policy has no price for it".to_owned(), model_place),
         Reason::UpscalerUnavailable => {
-            let upscaler = candidate.upscale.and_then(|(ix, _)| catalog.model(ix));
-            let place = upscaler.map(|model| model.place.clone());
-            ("upscaler_unavailable", "its upscaler is off, retired, broken or spent".to_owned(), place)
+            ("upscaler_unavailable", "its upscaler is off, retired, broken or spent".to_owned(), upscaler_place)
         }
+        Reason::NoPrompt => {
+            let text =
+                "it wants the prompt again, and the prompt was not kept (`log.prompts` in the settings keeps it)";
+            ("no_prompt", text.to_owned(), upscaler_place)
+        }
+        Reason::VerifierAbsent => verifier_absent(candidate, catalog, view),
     };
     Why { code, text, place }
 }
 
-/// Why a plan that may run is not the one that would: dearer, or dearer by its wait for a limit.
-fn passed_over(candidate: &Candidate, best: Option<&Candidate>, request: &GenerationRequest, catalog: &Catalog) -> Why {
-    let without = candidate.score - candidate.wait_cost.micros() as f64 / candidate.accept.mean().max(1e-6);
-    let by_its_wait = !candidate.wait.is_zero() && best.is_some_and(|best| without < best.score);
-    if !by_its_wait {
-        return Why { code: "dearer", text: dearer(candidate, best), place: None };
-    }
-    let room = format!("its limit has room in {}", secs(candidate.wait));
-    let text = if request.terms.wait_value.is_some() {
-        format!("{room}, and waiting would cost ${}, more than it saves", candidate.wait_cost)
-    } else {
-        format!("{room}, and waiting has no price (`wait_value_usd_per_s`)")
-    };
-    let provider = catalog.model(candidate.model).and_then(|model| catalog.provider(model.provider));
-    Why { code: "quota_spent", text, place: provider.map(|provider| provider.place.clone()) }
+fn verifier_absent(candidate: &Candidate, catalog: &Catalog, view: &View) -> (&'static str, String, Option<Place>) {
+    let ix = candidate.check.map(|check| check.verifier).unwrap_or_default();
+    let verifier = catalog.verifier(ix);
+    let why = view.verifiers.get(usize::from(ix.0)).and_then(|seen| seen.absent).unwrap_or("it does not answer");
+    let name = verifier.map_or("", |verifier| &verifier.name);
+    ("verifier_absent", format!("its verifier `{name}` is not there: {why}"), verifier.map(|one| one.place.clone()))
 }
 
 fn dearer(candidate: &Candidate, best: Option<&Candidate>) -> String {
@@ -246,13 +315,18 @@ fn dearer(candidate: &Candidate, best: Option<&Candidate>) -> String {
     if mine == best {
         "as cheap per accepted image, but slower or later by name".to_owned()
     } else {
-        format!("${mine} per accepted image, ${} more", mine.less(best))
+        // Scores are estimates: a hundredth of a cent says what they know.
+        let more = mine.less(best).micros();
+        format!(
+            "${} more for each accepted image",
+            Money::from_micros((more.saturating_add(99) / 100).saturating_mul(100))
+        )
     }
 }
 
 fn floor(candidate: &Candidate, floor: &Term<f64>) -> String {
     format!(
-        "accepted with at least {:.2} (expected {:.2}), below the floor of {:.2}",
+        "sure of {:.2} only (expected {:.2}), and the floor is {:.2}",
         candidate.accept.lower(),
         candidate.accept.mean(),
         floor.value
@@ -270,6 +344,6 @@ fn term_place<T>(term: &Term<T>) -> Option<Place> {
     }
 }
 
-fn secs(time: Duration) -> String {
+pub(super) fn secs(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }

@@ -7,7 +7,8 @@ use jiff::civil::Date;
 
 use super::super::catalog::{Catalog, Model, ModelIx, Provider};
 use super::super::request::{DataPolicy, GenerationRequest};
-use super::{BudgetView, Candidate, Gate, Reason, View};
+use super::super::verify::VerifierIx;
+use super::{BudgetView, Candidate, Gate, Reason, View, wait};
 
 pub(super) fn reason(
     candidate: &Candidate,
@@ -21,9 +22,46 @@ pub(super) fn reason(
         .or_else(|| capability(model, request))
         .or_else(|| terms(candidate, request))
         .or_else(|| upscaler(candidate, request, catalog, view, today))
+        .or_else(|| candidate.check.and_then(|check| verifier(check.verifier, view)))
         .or_else(|| strictness(candidate, model, request))
         .or_else(|| gate(candidate, request, view))
         .or_else(|| budget(candidate, catalog, view))
+}
+
+/// Whether a plain candidate could be a stage of another plan: everything that holds whatever the request may spend.
+/// Money, time and floor are the whole plan's.
+pub(super) fn fits_a_stage(
+    candidate: &Candidate,
+    request: &GenerationRequest,
+    catalog: &Catalog,
+    view: &View,
+    today: Date,
+) -> bool {
+    let Some(model) = catalog.model(candidate.model) else { return false };
+    let against = candidate
+        .reason
+        .or_else(|| standing(candidate.model, model, request, catalog, today))
+        .or_else(|| capability(model, request))
+        .or_else(|| upscaler(candidate, request, catalog, view, today))
+        .or_else(|| strictness(candidate, model, request))
+        .or_else(|| gate(candidate, request, view));
+    against.is_none()
+}
+
+/// Why an enlargement of a given picture may not run.
+pub(super) fn second(
+    candidate: &Candidate,
+    request: &GenerationRequest,
+    catalog: &Catalog,
+    view: &View,
+    today: Date,
+) -> Option<Reason> {
+    upscaler(candidate, request, catalog, view, today).or_else(|| terms(candidate, request))
+}
+
+fn verifier(ix: VerifierIx, view: &View) -> Option<Reason> {
+    let seen = view.verifiers.get(usize::from(ix.0))?;
+    seen.absent.map(|_| Reason::VerifierAbsent)
 }
 
 /// Whether the model may be used at all.
@@ -126,9 +164,7 @@ fn budget(candidate: &Candidate, catalog: &Catalog, view: &View) -> Option<Reaso
         provider.is_some_and(|provider| budget.budget.scope.counts(&provider.name))
     };
     let mut short = (0u16..).zip(&view.budgets).filter(|(_, budget)| candidate.quote.worst > budget.left);
-    let blocks = |budget: &BudgetView| {
-        counts(candidate.model, budget) || candidate.upscale.is_some_and(|(ix, _)| counts(ix, budget))
-    };
+    let blocks = |budget: &BudgetView| candidate.models().any(|ix| counts(ix, budget));
     short.find(|(_, budget)| blocks(budget)).map(|(at, _)| Reason::BudgetExhausted(at))
 }
 
@@ -138,8 +174,9 @@ fn gate(candidate: &Candidate, request: &GenerationRequest, view: &View) -> Opti
         Gate::Open => None,
         Gate::Broken(wait) => Some(Reason::BreakerOpen(wait)),
         Gate::Spent(_) => {
-            let late = candidate.wait + candidate.latency.p95 > request.terms.deadline.value;
-            late.then_some(Reason::QuotaSpent(candidate.wait))
+            let wait = wait::of(candidate, view);
+            let late = wait + candidate.latency.p95 > request.terms.deadline.value;
+            late.then_some(Reason::QuotaSpent(wait))
         }
     }
 }

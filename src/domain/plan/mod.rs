@@ -5,12 +5,18 @@
 //! notes 4.5: C what the plan costs, H what showing it costs, P the probability of acceptance). What it refuses to
 //! know: who asks, and how a plan is run. The result is a pure function of request, catalog, view and date; EXPLAIN
 //! ([`explain`]) renders that result and decides nothing.
-//! To add a kind of plan: a branch in `enumerate.rs`. To add a filter: a [`Reason`] and its test in `filter.rs`.
+//! To add a kind of plan: its cost in `cost.rs`, a branch in `enumerate.rs` or, for plans with a check in them, in
+//! `checked.rs`. To add a filter: a [`Reason`] and its test in `filter.rs`.
 
+mod checked;
+pub mod cost;
 mod enumerate;
 pub mod explain;
 mod filter;
+mod reason;
+mod second;
 mod size;
+mod wait;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +30,9 @@ use super::money::Money;
 use super::quality::Posterior;
 use super::quote::Quote;
 use super::request::GenerationRequest;
+use super::verify::VerifierIx;
 
+pub use second::Approved;
 pub use size::Placed;
 
 /// What is known of the world at this moment, by model index.
@@ -32,8 +40,19 @@ pub use size::Placed;
 pub struct View {
     /// One for each model of the catalog, in its order.
     pub models: Vec<ModelView>,
+    /// One for each verifier of the catalog, in its order; one that is missing here is there and as the policy says.
+    pub verifiers: Vec<VerifierView>,
     /// What the budgets of the request have left, where that was looked up: admission has the last word.
     pub budgets: Vec<BudgetView>,
+}
+
+/// What is known of one verifier at this moment.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifierView {
+    /// Why it cannot judge now, in one clause; `None` when it can.
+    pub absent: Option<&'static str>,
+    /// Measured latency, or the policy's guess.
+    pub latency: Latency,
 }
 
 /// A budget that the request falls under.
@@ -68,16 +87,6 @@ pub enum Gate {
     Spent(Duration),
 }
 
-impl Gate {
-    /// How long a call would wait for a limit.
-    const fn wait(self) -> Duration {
-        match self {
-            Self::Spent(wait) => wait,
-            Self::Broken(_) | Self::Open => Duration::ZERO,
-        }
-    }
-}
-
 /// One way to make the image.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate {
@@ -89,8 +98,13 @@ pub struct Candidate {
     pub upscale: Option<(ModelIx, Size)>,
     /// The local resize or crop at the end, to this size.
     pub resize: Option<Size>,
-    /// Calls of the generator: more than one when it makes fewer images a call than asked.
+    /// Calls of the generator: more than one when it makes fewer images a call than asked; none when the picture is
+    /// given, as in a second pass.
     pub calls: u8,
+    /// Drafts made at once for each picture, of which the check picks one; 1 in all other plans.
+    pub drafts: u8,
+    /// What looks at the generator's pictures, and what is made instead of those that fail.
+    pub check: Option<Check>,
     /// Price of the whole plan.
     pub quote: Quote,
     /// Acceptance of the final image.
@@ -105,6 +119,50 @@ pub struct Candidate {
     pub score: f64,
     /// Why it may not run; `None` when it may.
     pub reason: Option<Reason>,
+}
+
+impl Candidate {
+    /// Whose calls it may make, in all its branches.
+    pub fn models(&self) -> impl Iterator<Item = ModelIx> {
+        // In a second pass the picture is given, and nothing generates.
+        let generates = (self.calls > 0 || self.upscale.is_none()).then_some(self.model);
+        let branches = self.check.iter().flat_map(Check::stages).map(|stage| stage.model).collect::<Vec<_>>();
+        generates.into_iter().chain(self.upscale.map(|(upscaler, _)| upscaler)).chain(branches)
+    }
+}
+
+/// A verifier within a plan, and the stages behind it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Check {
+    /// Who looks.
+    pub verifier: VerifierIx,
+    /// What is made, in turn, instead of a picture that fails. Each stage's pictures are checked too, but the last's.
+    pub otherwise: [Option<Otherwise>; MAX_OTHERWISE],
+}
+
+impl Check {
+    /// The stages behind the check, in order.
+    pub fn stages(&self) -> impl Iterator<Item = &Otherwise> + Clone {
+        self.otherwise.iter().flatten()
+    }
+}
+
+/// The most stages behind a check.
+pub const MAX_OTHERWISE: usize = 2;
+
+/// A generator that is asked when a check failed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Otherwise {
+    /// The model that generates.
+    pub model: ModelIx,
+    /// The size at which it generates.
+    pub native: Placed,
+    /// The local resize or crop at the end, to this size.
+    pub resize: Option<Size>,
+    /// Price of all the request's pictures.
+    pub quote: Quote,
+    /// The probability that a picture gets here.
+    pub chance: f64,
 }
 
 /// Why a candidate may not run.
@@ -152,6 +210,10 @@ pub enum Reason {
     UnknownPrice,
     /// The upscaler is off, retired or broken.
     UpscalerUnavailable,
+    /// The upscaler wants the prompt again, and it was not kept.
+    NoPrompt,
+    /// The verifier cannot judge now.
+    VerifierAbsent,
 }
 
 /// Every candidate, and the order of those that may run.
@@ -172,16 +234,6 @@ impl Planned {
     /// The best candidate.
     pub fn best(&self) -> Option<&Candidate> {
         self.feasible().next()
-    }
-
-    /// How long the candidate at `rank` may wait for a limit before the next one is the better buy; `None` when there is
-    /// no next one. A wait without a price is never worth a plan that could begin.
-    pub fn worth_waiting(&self, rank: usize, wait_value: Option<Money>, images: u8) -> Option<Duration> {
-        let at = |rank: usize| self.ranked.get(rank).and_then(|&at| self.candidates.get(at as usize));
-        let (this, next) = (at(rank)?, at(rank + 1)?);
-        let per_second = wait_value.filter(|value| *value > Money::ZERO)?.micros() as f64;
-        let saved = (next.score - this.score).max(0.0) * this.accept.mean() * f64::from(images.max(1));
-        Some(this.wait + Duration::try_from_secs_f64(saved / per_second).unwrap_or(Duration::MAX / 4))
     }
 
     /// Has the candidates that may run tried by their worst price, the lowest first.
@@ -205,12 +257,21 @@ impl Planned {
 /// Plans `request`: every candidate with its numbers, and the feasible ones ranked by score, then latency, then name. A
 /// plan whose provider has no room now takes part with its wait and what that costs (`wait_value_usd_per_s`).
 pub fn plan(request: &GenerationRequest, catalog: &Catalog, view: &View, today: Date) -> Planned {
+    if let Some(approved) = request.approved {
+        return ranked(second::candidates(approved, request, catalog, view, today), request, catalog, view);
+    }
     let mut candidates = enumerate::candidates(request, catalog, view, today);
+    checked::extend(&mut candidates, request, catalog, view, today);
     for candidate in &mut candidates {
         if candidate.reason.is_none() {
             candidate.reason = filter::reason(candidate, request, catalog, view, today);
         }
     }
+    ranked(candidates, request, catalog, view)
+}
+
+fn ranked(mut candidates: Vec<Candidate>, request: &GenerationRequest, catalog: &Catalog, view: &View) -> Planned {
+    wait::price(&mut candidates, request, view);
     let ranked = rank(&candidates, catalog, request.terms.wait_value.is_some());
     Planned { candidates, ranked }
 }
@@ -227,6 +288,7 @@ fn rank(candidates: &[Candidate], catalog: &Catalog, wait_has_price: bool) -> Ve
             .then_with(|| a.latency.p50.cmp(&b.latency.p50))
             .then_with(|| name(a.model).cmp(&name(b.model)))
             .then_with(|| a.upscale.map(|(ix, _)| name(ix)).cmp(&b.upscale.map(|(ix, _)| name(ix))))
+            .then_with(|| a.check.is_some().cmp(&b.check.is_some()))
     });
     ranked.into_iter().map(|(at, _)| at).collect()
 }

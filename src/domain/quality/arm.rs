@@ -43,7 +43,7 @@ impl Counts {
 #[derive(Clone, Debug)]
 pub(super) struct Cells {
     /// Tasks by [`CELLS`], in raw units.
-    cells: Vec<Counts>,
+    kinds: Vec<Counts>,
     tasks: Vec<Counts>,
     whole: Counts,
     /// What one verdict counts now, in raw units.
@@ -53,7 +53,7 @@ pub(super) struct Cells {
 impl Cells {
     pub(super) fn new(tasks: usize) -> Self {
         let none = Counts::default();
-        Self { cells: vec![none; tasks * CELLS], tasks: vec![none; tasks], whole: none, unit: 1.0 }
+        Self { kinds: vec![none; tasks * CELLS], tasks: vec![none; tasks], whole: none, unit: 1.0 }
     }
 
     pub(super) fn whole(&self) -> Counts {
@@ -65,12 +65,12 @@ impl Cells {
     }
 
     pub(super) fn cell(&self, task: u16, category: Option<Category>) -> Counts {
-        self.cells.get(cell(task, category)).copied().unwrap_or_default().times(1.0 / self.unit)
+        self.kinds.get(cell(task, category)).copied().unwrap_or_default().times(1.0 / self.unit)
     }
 
     /// Counts of a category over every task.
     pub(super) fn category(&self, category: Category) -> Counts {
-        let of_task = |task| self.cells.get(cell(task, Some(category))).copied().unwrap_or_default();
+        let of_task = |task| self.kinds.get(cell(task, Some(category))).copied().unwrap_or_default();
         let tasks = u16::try_from(self.tasks.len()).unwrap_or(u16::MAX);
         (0..tasks).map(of_task).fold(Counts::default(), |sum, counts| Counts {
             accepts: sum.accepts + counts.accepts / self.unit,
@@ -84,7 +84,7 @@ impl Cells {
         let amount = weight * self.unit;
         self.whole.add(accepted, amount);
         let own = self.tasks.get_mut(usize::from(task)).into_iter();
-        own.chain(self.cells.get_mut(cell(task, category))).for_each(|counts| counts.add(accepted, amount));
+        own.chain(self.kinds.get_mut(cell(task, category))).for_each(|counts| counts.add(accepted, amount));
         if self.unit > LARGEST_UNIT {
             self.rescale(1.0 / self.unit);
             self.unit = 1.0;
@@ -98,7 +98,7 @@ impl Cells {
 
     fn rescale(&mut self, factor: f64) {
         self.whole = self.whole.times(factor);
-        self.tasks.iter_mut().chain(&mut self.cells).for_each(|counts| *counts = counts.times(factor));
+        self.tasks.iter_mut().chain(&mut self.kinds).for_each(|counts| *counts = counts.times(factor));
     }
 }
 

@@ -8,7 +8,7 @@
 use super::arm::{CELL, Cells, shifted};
 use super::drift::Drift;
 use super::logistic::{Own, Verdict, Weights};
-use super::{Category, Posterior, Prior, logit, sigmoid};
+use super::{Category, Posterior, Prior, Scores, logit, sigmoid};
 
 /// Verdicts that stay behind a model that has changed.
 const LEFT: f64 = 10.0;
@@ -155,11 +155,14 @@ impl Estimator {
         Self { fade: fade(half_life), arms: arms.into_iter().zip(priors).map(arm).collect(), shared, warm: true }
     }
 
-    /// Accepts and rejects of a model by category, and over all: what [`super::Scores`] is made of.
-    pub fn tally(&self, arm: u16) -> Option<([(f64, f64); Category::ALL.len()], (f64, f64))> {
+    /// Accepts and rejects of a model by category, and over all: what it scored on these prompts.
+    pub fn tally(&self, arm: u16) -> Option<Scores> {
         let cells = &self.arms.get(usize::from(arm))?.cells;
         let pair = |counts: super::arm::Counts| (counts.accepts, counts.rejects);
-        Some((Category::ALL.map(|category| pair(cells.category(category))), pair(cells.whole())))
+        Some(Scores {
+            overall: pair(cells.whole()),
+            categories: Category::ALL.map(|category| pair(cells.category(category))),
+        })
     }
 }
 

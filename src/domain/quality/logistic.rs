@@ -47,7 +47,7 @@ impl Weights {
     }
 
     fn new(variance: f64) -> Self {
-        let slots = (0..SLOTS).map(|at| Slot { mean: 0.0, precision: fresh(variance, at) });
+        let slots = (0..usize::from(SLOTS)).map(|at| Slot { mean: 0.0, precision: fresh(variance, at) });
         Self { variance, slots: slots.collect() }
     }
 
@@ -128,7 +128,7 @@ impl Slot {
 }
 
 fn fresh(variance: f64, at: usize) -> f64 {
-    if at < HAND_MADE { 1.0 / variance } else { 1.0 / (variance * WORD) }
+    if at < usize::from(HAND_MADE) { 1.0 / variance } else { 1.0 / (variance * WORD) }
 }
 
 #[cfg(test)]

@@ -11,11 +11,11 @@ use super::lexicon::{self, List};
 /// The number of this way to read; what was read in another edition has only its category in common.
 pub const EDITION: u32 = 1;
 /// Slots of categories and hand-made signs.
-pub const HAND_MADE: usize = 48;
+pub const HAND_MADE: u16 = 48;
 /// Slots that words share.
-pub const HASHED: usize = 512;
+pub const HASHED: u16 = 512;
 /// Every slot.
-pub const SLOTS: usize = HAND_MADE + HASHED;
+pub const SLOTS: u16 = HAND_MADE + HASHED;
 /// Words beyond these are not read: what a prompt asks for stands at its beginning.
 const MOST_WORDS: usize = 400;
 
@@ -37,7 +37,7 @@ impl Reading {
         let mut signs = Vec::with_capacity(24 + words.len());
         signs.push(category.index());
         hand_made(&words, &mut signs);
-        signs.extend(words.lower.iter().map(|word| HAND_MADE as u16 + hash(word)));
+        signs.extend(words.lower.iter().map(|word| HAND_MADE + hash(word)));
         signs.sort_unstable();
         signs.dedup();
         Self { category, signs }
@@ -182,7 +182,7 @@ fn speaks_capitals(text: &str) -> bool {
 /// FNV-1a, folded: small, fast, the same for ever.
 fn hash(word: &str) -> u16 {
     let hash = word.bytes().fold(2_166_136_261_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(16_777_619));
-    ((hash ^ (hash >> 15)) % HASHED as u32) as u16
+    u16::try_from((hash ^ (hash >> 15)) % u32::from(HASHED)).unwrap_or_default()
 }
 
 /// Slots in the order of their lines: a line of `most` slots lights the one of `count`.
@@ -194,7 +194,7 @@ struct Ladder<'a> {
 impl Ladder<'_> {
     fn rung(&mut self, count: usize, most: usize) {
         if count > 0 {
-            self.signs.push((self.next + count.min(most) - 1) as u16);
+            self.signs.extend(u16::try_from(self.next + count.min(most) - 1));
         }
         self.next += most;
     }
@@ -249,9 +249,9 @@ mod tests {
             let mut hand = Vec::new();
             let lower = prompt.to_lowercase();
             hand_made(&Words::of(prompt, &lower), &mut hand);
-            assert!(hand.iter().all(|slot| usize::from(*slot) < HAND_MADE), "{hand:?}");
+            assert!(hand.iter().all(|slot| *slot < HAND_MADE), "{hand:?}");
             let reading = Reading::of(prompt);
-            assert!(reading.signs.iter().all(|slot| usize::from(*slot) < SLOTS));
+            assert!(reading.signs.iter().all(|slot| *slot < SLOTS));
             assert!(reading.signs.windows(2).all(|pair| pair[0] < pair[1]));
         }
     }

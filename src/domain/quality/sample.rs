@@ -24,14 +24,14 @@ fn gamma(shape: f64, dice: &mut (impl Rng + ?Sized)) -> f64 {
         let below: f64 = dice.random();
         return gamma(shape.max(1e-6) + 1.0, dice) * below.powf(1.0 / shape.max(1e-6));
     }
-    let d = shape - 1.0 / 3.0;
-    let c = 1.0 / (9.0 * d).sqrt();
+    let middle = shape - 1.0 / 3.0;
+    let spread = 1.0 / (9.0 * middle).sqrt();
     loop {
         let x = normal(dice);
-        let v = (1.0 + c * x).powi(3);
-        let u: f64 = dice.random();
-        if v > 0.0 && u.ln() < 0.5 * x * x + d - d * v + d * v.ln() {
-            return d * v;
+        let cube = (1.0 + spread * x).powi(3);
+        let chance: f64 = dice.random();
+        if cube > 0.0 && chance.ln() < 0.5 * x * x + middle * (1.0 - cube + cube.ln()) {
+            return middle * cube;
         }
     }
 }

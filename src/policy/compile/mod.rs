@@ -16,6 +16,7 @@ mod rules;
 mod sizes;
 mod tasks;
 pub(crate) mod values;
+mod verifiers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -109,6 +110,7 @@ struct Merged<'a> {
     rules: Vec<(Scope<'a>, &'a raw::Rule)>,
     tasks: Vec<Entry<'a, raw::Task>>,
     sizes: Vec<Entry<'a, At<Vec<At<String>>>>>,
+    verifiers: Vec<Entry<'a, raw::Verifier>>,
     providers: Vec<Entry<'a, raw::Provider>>,
     models: Vec<Entry<'a, raw::Model>>,
     start: Option<Scope<'a>>,
@@ -132,6 +134,7 @@ impl<'a> Merged<'a> {
             rules: scopes().flat_map(|(scope, policy)| policy.rule.iter().map(move |rule| (scope, rule))).collect(),
             tasks: unique("task", scopes().map(|(scope, policy)| (scope, &policy.task))),
             sizes: unique("list of sizes", scopes().map(|(scope, policy)| (scope, &policy.sizes))),
+            verifiers: unique("verifier", scopes().map(|(scope, policy)| (scope, &policy.verifier))),
             providers: unique("provider", scopes().map(|(scope, policy)| (scope, &policy.provider))),
             models: unique("model", scopes().map(|(scope, policy)| (scope, &policy.model))),
             start: scopes().next().map(|(scope, _)| scope),
@@ -145,6 +148,7 @@ impl<'a> Merged<'a> {
                 Some(first) => twice(scope, "the table `defaults`", &raw.span, first.scope, &first.raw.span),
             }
         }
+        merged.verifiers.sort_by_key(|entry| entry.name);
         merged.providers.sort_by_key(|entry| entry.name);
         merged.models.sort_by_key(|entry| entry.name);
         merged
@@ -166,6 +170,7 @@ impl<'a> Merged<'a> {
             "rule": self.rules.iter().map(|(_, rule)| rule).collect::<Vec<_>>(),
             "task": named(&self.tasks),
             "sizes": named(&self.sizes).into_iter().collect::<BTreeMap<_, _>>(),
+            "verifier": named(&self.verifiers),
             "provider": named(&self.providers),
             "model": named(&self.models),
             "workflows": workflows,
@@ -243,7 +248,9 @@ fn assemble(merged: &Merged<'_>, world: &World<'_>, sink: &Sink) -> Option<Parts
     let (models, workflows) = models::models(&merged.models, &market);
     providers::unused(&merged.providers, &merged.models, start);
     sizes::unused(&merged.sizes, &merged.models);
-    let catalog = Catalog { providers, models, tasks, default_task: default_task.unwrap_or_default() };
+    let (verifiers, scorers) = verifiers::verifiers(&merged.verifiers, &tasks, world).into_iter().unzip();
+    let default_task = default_task.unwrap_or_default();
+    let catalog = Catalog { providers, models, tasks, default_task, verifiers };
     limits::bursts(&merged.providers, &merged.models, &catalog, world.today);
     let whole = rules::Whole { catalog: &catalog, written: &merged.models, tiers: &tiers };
     let resolved = rules::defaults(defaults, &whole);
@@ -262,6 +269,7 @@ fn assemble(merged: &Merged<'_>, world: &World<'_>, sink: &Sink) -> Option<Parts
         digest,
         meaning,
         endpoints,
+        scorers,
         tiers,
         defaults: resolved?,
         rules,

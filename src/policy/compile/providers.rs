@@ -103,20 +103,31 @@ fn address(entry: &Entry<'_, raw::Provider>, world: &World<'_>) -> Result<Arc<st
 /// The credential; `Ok(None)` where the policy names none, `Err` with what is missing.
 fn credential(entry: &Entry<'_, raw::Provider>, world: &World<'_>) -> Result<Option<Secret>, Arc<str>> {
     let Entry { scope, name, raw } = entry;
-    let Some(written) = &raw.key else {
-        return Ok(world.overrides.get(&name.value).and_then(|instead| instead.key.clone()));
-    };
+    let instead = world.overrides.get(&name.value).and_then(|instead| instead.key.clone());
+    match &raw.key {
+        None => Ok(instead),
+        Some(written) => secret(*scope, written, instead, world),
+    }
+}
+
+/// The credential at the place that is written, or `instead` of it; `Err` with what is missing.
+pub(super) fn secret(
+    scope: Scope<'_>,
+    written: &At<String>,
+    instead: Option<Secret>,
+    world: &World<'_>,
+) -> Result<Option<Secret>, Arc<str>> {
     let (text, origin) = match written.value.split_once(':') {
-        Some(("env", variable)) if variable_name(*scope, variable, written) => (world.env.var(variable), variable),
+        Some(("env", variable)) if variable_name(scope, variable, written) => (world.env.var(variable), variable),
         Some(("file", path)) if !path.is_empty() => (None, path),
         Some(("env" | "file", _)) => return Ok(None),
         _ => {
-            literal_secret(*scope, written);
+            literal_secret(scope, written);
             return Ok(None);
         }
     };
-    if let Some(key) = world.overrides.get(&name.value).and_then(|instead| instead.key.clone()) {
-        return Ok(Some(key));
+    if instead.is_some() {
+        return Ok(instead);
     }
     let text = match (text, written.value.starts_with("file:")) {
         (_, true) => world.env.read(origin).map_err(|error| Arc::from(format!("cannot read {origin}: {error}")))?,

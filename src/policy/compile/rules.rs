@@ -13,6 +13,7 @@ use super::values::Scope;
 use super::{Entry, floors, twice};
 use crate::domain::catalog::{Catalog, ModelIx};
 use crate::domain::money::Money;
+use crate::domain::plan::cost::Retries;
 use crate::domain::rule::{Explore, Share, Source, Term};
 
 /// What rules refer to.
@@ -43,6 +44,7 @@ pub(super) fn defaults(entry: &Entry<'_, At<raw::Defaults>>, whole: &Whole<'_>) 
         max_cost,
         review_cost: review_cost.unwrap_or(Money::ZERO),
         wait_value: raw.wait_value_usd_per_s.as_ref().and_then(|usd| scope.money("wait_value_usd_per_s", usd)),
+        retries: retries(scope, raw),
         share: raw.share.map(share).unwrap_or_default(),
         explore: raw.explore.map(explore).unwrap_or_default(),
         drop_negative_prompt: raw.drop_negative_prompt.unwrap_or(false),
@@ -51,6 +53,24 @@ pub(super) fn defaults(entry: &Entry<'_, At<raw::Defaults>>, whole: &Whole<'_>) 
         retry_window: raw.retry_window.as_ref().and_then(|text| scope.duration("retry_window", text)),
     })
 }
+
+/// How often a person asks again, and how alike the tries are.
+fn retries(scope: Scope<'_>, raw: &raw::Defaults) -> Retries {
+    let usual = Retries::default();
+    let tries = raw.tries.as_ref().map_or(usual.tries, |tries| {
+        if !(1..=MAX_TRIES).contains(&tries.value) {
+            let help = "a person who never asks again tries once";
+            scope.error(codes::E0205, "`tries` is out of range".to_owned(), &tries.span, "from 1 to 8", help);
+        }
+        tries.value
+    });
+    let correlation = raw.retry_correlation.as_ref();
+    let correlation = correlation.and_then(|number| scope.fraction("retry_correlation", number));
+    Retries { tries, correlation: correlation.unwrap_or(usual.correlation) }
+}
+
+/// The most tries that a policy may count with.
+const MAX_TRIES: u8 = 8;
 
 /// The rules, in the order of the files.
 pub(super) fn rules(rows: &[(Scope<'_>, &raw::Rule)], whole: &Whole<'_>) -> Vec<Rule> {

@@ -30,12 +30,12 @@ pub(in crate::policy) struct Route {
     pub(in crate::policy) call: Option<At<String>>,
     /// What it costs; 0 is free.
     pub(in crate::policy) usd: Option<At<f64>>,
-    /// Where it names the model by the provider's own name: "path:model", "json:/model", "form:model=sd3.5-large" with
+    /// Where it names the model by the provider's own name: `path:model`, `json:/model`, `form:model=sd3.5-large` with
     /// what holds when it is left out; or that name itself.
     pub(in crate::policy) model: Option<At<String>>,
-    /// Where it says how many images: "json:/n".
+    /// Where it says how many images: `json:/n`.
     pub(in crate::policy) images: Option<At<String>>,
-    /// Where it says the size in pixels: "json:/size".
+    /// Where it says the size in pixels: `json:/size`.
     pub(in crate::policy) size: Option<At<String>>,
     /// What else tells models of one name apart: an option of theirs, and where the call says it.
     #[serde(default)]

@@ -165,16 +165,9 @@ fn decoded(text: &str) -> String {
     let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
     for piece in pieces {
         let code = piece.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match (code, piece.get(2..)) {
-            (Some(code), Some(rest)) => {
-                bytes.push(code);
-                bytes.extend_from_slice(rest.as_bytes());
-            }
-            _ => {
-                bytes.push(b'%');
-                bytes.extend_from_slice(piece.as_bytes());
-            }
-        }
+        let (first, rest) = code.zip(piece.get(2..)).unwrap_or((b'%', piece));
+        bytes.push(first);
+        bytes.extend_from_slice(rest.as_bytes());
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -95,16 +95,40 @@ pub(in crate::server) fn about(json: &mut Json, served: &Served) {
 
 /// The key `steps`.
 pub(super) fn steps(json: &mut Json, steps: &[StepLine]) {
-    json.key("steps").array(steps, |json, step| {
+    array_of_steps(json, "steps", steps);
+}
+
+fn array_of_steps(json: &mut Json, key: &str, steps: &[StepLine]) {
+    json.key(key).array(steps, |json, step| {
         json.object(|json| {
             json.key("op").text(step.op);
             if let Some(model) = &step.model {
                 json.key("model").text(model);
             }
+            if let Some(drafts) = step.drafts {
+                json.key("drafts").raw(drafts);
+            }
+            if let Some(verifier) = &step.verifier {
+                check(json, step, verifier);
+                return;
+            }
             json.key("width").raw(step.size.width);
             json.key("height").raw(step.size.height);
         });
     });
+}
+
+/// A check: who looked, what was seen, and what is done instead of the rest when a picture fails.
+fn check(json: &mut Json, step: &StepLine, verifier: &str) {
+    json.key("verifier").text(verifier);
+    if let Some(judged) = &step.judged {
+        json.key("passed").raw(judged.passed);
+        json.key("failed").raw(judged.failed);
+        json.key("seen").texts(judged.seen.iter().map(String::as_str));
+    }
+    if !step.otherwise.is_empty() {
+        array_of_steps(json, "else", &step.otherwise);
+    }
 }
 
 /// The key `attempts`.
@@ -201,8 +225,8 @@ pub(in crate::server) mod tests {
             model: model.clone(),
             task: "concept".into(),
             steps: vec![
-                StepLine { op: "generate", model: Some(model), size: Size::new(1024, 1024) },
-                StepLine { op: "resize", model: None, size: Size::new(512, 512) },
+                StepLine { op: "generate", model: Some(model), size: Size::new(1024, 1024), ..StepLine::default() },
+                StepLine { op: "resize", size: Size::new(512, 512), ..StepLine::default() },
             ],
             rule: Some("drafts".into()),
             expected: Expected { accept: 0.71, cost: Money::from_micros(35_000), latency: Duration::from_millis(5200) },

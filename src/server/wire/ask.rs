@@ -52,7 +52,11 @@ pub(in crate::server) fn parse(body: &[u8]) -> Result<Parsed, Refusal> {
 
 /// The fields that every route reads alike: all but `quality` and `model`.
 pub(super) fn common(fields: &Fields<'_>) -> Result<Ask, Refusal> {
-    let mut ask = Ask::of(prompt(fields)?);
+    common_of(fields, Ask::of(prompt(fields)?))
+}
+
+/// The same over an ask whose prompt is settled.
+pub(super) fn common_of(fields: &Fields<'_>, mut ask: Ask) -> Result<Ask, Refusal> {
     if let Some(size) = size::read(fields)? {
         ask.size = size;
     }

@@ -47,6 +47,25 @@ const NATIVE: [&str; 22] = [
     "strict",
 ];
 
+/// The fields of `POST /generations/{id}/upscale`.
+const UPSCALE: [&str; 15] = [
+    "width",
+    "height",
+    "w",
+    "h",
+    "size",
+    "aspect_ratio",
+    "image",
+    "quality",
+    "max_cost_usd",
+    "deadline_ms",
+    "data_policy",
+    "fit",
+    "output_format",
+    "response_format",
+    "strict",
+];
+
 /// Fields of `OpenAI`'s images API that have no meaning here.
 pub(super) const OPENAI_ONLY: [&str; 7] =
     ["background", "moderation", "output_compression", "partial_images", "stream", "style", "user"];
@@ -63,16 +82,19 @@ pub(super) enum Surface {
     Native,
     /// `/v1/images/generations`.
     Openai,
+    /// `/generations/{id}/upscale`.
+    Upscale,
 }
 
 impl Surface {
     fn knows(self, name: &str) -> Option<&'static str> {
-        let (names, more): (&[&'static str], &[&'static str]) = match self {
+        let (own, more): (&[&'static str], &[&'static str]) = match self {
             Self::Feedback => (&FEEDBACK, &[]),
             Self::Native => (&NATIVE, &[]),
             Self::Openai => (&NATIVE, &OPENAI_ONLY),
+            Self::Upscale => (&UPSCALE, &[]),
         };
-        names.iter().chain(more).copied().find(|known| *known == name)
+        own.iter().chain(more).copied().find(|known| *known == name)
     }
 }
 
@@ -114,7 +136,10 @@ impl<'a> Fields<'a> {
 
     /// The field of that name, unless absent or `null`.
     pub(super) fn value(&self, name: &'static str) -> Option<Value<'a>> {
-        debug_assert!(self.surface.knows(name).is_some() || OPENAI_ONLY.contains(&name), "no field {name}");
+        debug_assert!(
+            [Surface::Openai, Surface::Upscale].iter().any(|surface| surface.knows(name).is_some()),
+            "no field {name}"
+        );
         let (_, json) = self.known.iter().find(|(known, json)| *known == name && *json != "null")?;
         Some(Value { name, json })
     }

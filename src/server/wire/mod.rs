@@ -13,5 +13,6 @@ pub(super) mod limits;
 pub(super) mod openai;
 pub(super) mod plan;
 mod size;
+pub(super) mod upscale;
 mod usd;
 mod value;

@@ -78,7 +78,12 @@ pub(in crate::server) mod tests {
         let line = |chosen, model: &str, reason| Line {
             chosen,
             model: model.into(),
-            steps: vec![StepLine { op: "generate", model: Some(model.into()), size: Size::new(1024, 1024) }],
+            steps: vec![StepLine {
+                op: "generate",
+                model: Some(model.into()),
+                size: Size::new(1024, 1024),
+                ..StepLine::default()
+            }],
             accept: 0.71,
             accept_interval: (0.6, 0.8),
             verdicts: 12.0,

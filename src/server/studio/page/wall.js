@@ -3,7 +3,7 @@
 // Pictures have places, counted from the newest. The gateway is asked for a window of places when one comes in sight;
 // tiles are taken from a pool and moved, so that scrolling makes no garbage and the browser lays out a screenful.
 
-import { h, put } from "/studio/dom.js";
+import { h } from "/studio/dom.js";
 import { read } from "/studio/gateway.js";
 import { ago, short, usd } from "/studio/words.js";
 
@@ -40,7 +40,7 @@ export class Wall {
     this.at = 0;
     this.filter = filter;
     this.list = h("ul", { class: "wall", "aria-label": "Pictures" });
-    this.scroll = () => { this.frame ||= requestAnimationFrame(() => { this.frame = 0; this.draw(); }); };
+    this.scroll = () => { this.frame ||= requestAnimationFrame(() => { this.frame = 0; this.scrolled(); }); };
     this.sizes = new ResizeObserver(() => this.measure());
   }
 
@@ -167,6 +167,22 @@ export class Wall {
     this.draw();
   }
 
+  /** While pictures fly past, only their places are drawn: they are fetched where the eye comes to rest. */
+  scrolled() {
+    const far = Math.abs(scrollY - (this.lastY ?? 0));
+    this.lastY = scrollY;
+    this.flying = far > innerHeight * 0.6;
+    clearTimeout(this.landing);
+    if (this.flying) {
+      this.landing = setTimeout(() => {
+        this.flying = false;
+        this.draw();
+        for (const [place, tile] of this.shown) if (!tile.image.hasAttribute("src")) this.dress(tile, place);
+      }, 90);
+    }
+    this.draw();
+  }
+
   /** Shows the tiles in sight and two rows around them. */
   draw() {
     if (!this.row) return;
@@ -183,7 +199,7 @@ export class Wall {
     for (let place = from; place < to; place += 1) {
       const tile = this.shown.get(place);
       const picture = this.places.get(place);
-      if (!picture) this.load(Math.floor(place / PAGE));
+      if (!picture && !this.flying) this.load(Math.floor(place / PAGE));
       if (tile) {
         if (tile.key !== (picture ? keyOf(picture) : "")) this.dress(tile, place);
         continue;
@@ -198,14 +214,16 @@ export class Wall {
 
   tile() {
     const image = h("img", { alt: "", decoding: "async", draggable: "false", fetchpriority: "low" });
-    const caption = h("span", { class: "caption" });
+    const model = h("b");
+    const cost = h("span");
+    const caption = h("span", { class: "caption" }, model, cost);
     const badge = h("span", { class: "badge", "aria-hidden": "true" });
     const tile = h("li", null, h("button", {
       class: "tile", type: "button",
       onclick: () => { this.at = tile.place; this.open(tile.place); },
       onfocus: () => { this.at = tile.place; this.rove(); },
     }, h("span", { class: "frame" }, image), badge, caption));
-    Object.assign(tile, { image, caption, badge, button: tile.firstChild });
+    Object.assign(tile, { image, model, cost, badge, button: tile.firstChild });
     image.addEventListener("load", () => image.classList.add("there"));
     image.addEventListener("error", () => image.classList.add("lost"));
     return tile;
@@ -228,7 +246,7 @@ export class Wall {
     if (!picture) {
       tile.image.removeAttribute("src");
       tile.image.className = "";
-      put(tile.caption);
+      tile.model.textContent = tile.cost.textContent = tile.badge.textContent = "";
       tile.button.setAttribute("aria-label", "Loading");
       tile.button.className = "tile";
       return;
@@ -237,16 +255,18 @@ export class Wall {
     const source = thumbOf(picture);
     if (tile.image.getAttribute("src") !== source) {
       tile.image.className = "";
-      tile.image.src = source;
-      if (tile.image.complete) tile.image.classList.add("there");
+      if (this.flying) tile.image.removeAttribute("src");
+      else tile.image.src = source;
+      if (!this.flying && tile.image.complete) tile.image.classList.add("there");
     }
-    put(tile.caption, h("b", null, short(generation.model)), h("span", null, usd(generation.micros / generation.images)));
+    tile.model.textContent = short(generation.model);
+    tile.cost.textContent = usd(generation.micros / generation.images);
     tile.button.setAttribute("aria-label", told(picture));
     tile.button.title = `${(generation.prompt ?? "").slice(0, 200)}\n${ago(generation.at)}`.trim();
     const state = verdict ? (verdict.accepted ? "yes" : "no") : "";
     const marked = this.marked.has(keyOf(picture));
     tile.button.className = `tile ${state} ${marked ? "marked" : ""} ${picture.fresh ? "fresh" : ""}`;
-    put(tile.badge, verdict ? (verdict.accepted ? "✓" : "✕") : "");
+    tile.badge.textContent = verdict ? (verdict.accepted ? "✓" : "✕") : "";
     delete picture.fresh;
   }
 
