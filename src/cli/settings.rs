@@ -249,7 +249,9 @@ impl Settings {
         for (key, url, what) in shared {
             if let Some(url) = url {
                 let scheme = url.split_once(':').map_or(url.as_str(), |(scheme, _)| scheme);
-                if key == "ledger.url" && matches!(scheme, "postgres" | "postgresql") {
+                let known: &[&str] =
+                    if key == "state.url" { &["redis", "rediss"] } else { &["postgres", "postgresql"] };
+                if known.contains(&scheme) {
                     continue;
                 }
                 return Err(Failure::usage(format!(
@@ -364,9 +366,10 @@ mod tests {
 
     #[test]
     fn a_store_that_is_not_built_in_is_refused_by_name() {
-        let settings = layered("[state]\nurl = \"redis://cache:6379\"\n", &[]).unwrap();
+        let settings = layered("[state]\nurl = \"memcached://cache:11211\"\n", &[]).unwrap();
         let failure = settings.supported().unwrap_err();
-        assert_eq!(failure.what(), "`state.url` names a redis store, which this build does not support");
+        assert_eq!(failure.what(), "`state.url` names a memcached store, which this build does not support");
+        assert!(layered("[state]\nurl = \"rediss://cache:6379\"\n", &[]).unwrap().supported().is_ok());
         assert!(layered("[state]\nurl = \"local\"\n[ledger]\nurl = \"sqlite\"\n", &[]).unwrap().supported().is_ok());
     }
 }

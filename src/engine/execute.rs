@@ -46,6 +46,12 @@ pub(super) struct Run<'a> {
     pub(super) durable: bool,
     /// What a provider's moderation said.
     pub(super) moderated: Option<String>,
+    /// When the first plan began.
+    pub(super) begun: Instant,
+    /// How long the present plan is worth waiting for, from then.
+    pub(super) worth: Option<Duration>,
+    /// The shortest wait of a limit that denied.
+    pub(super) denied: Option<Duration>,
     /// How the checks of the plan that ran went, one for each of its stages that was checked.
     pub(super) judged: Vec<Judged>,
     /// Why a plan's next stage was not bought.
@@ -74,6 +80,7 @@ impl Run<'_> {
                 continue;
             }
             let has_next = plans.iter().skip(at + 1).any(|next| self.affords(next));
+            self.worth = planned.worth_waiting(at, self.request.terms.wait_value, self.request.ask.n);
             self.hold.set_out(course(candidate, &self.snapshot.catalog));
             let ended = self.candidate(candidate, has_next, &mut way).await;
             last = Some(**candidate);
@@ -338,7 +345,10 @@ impl Run<'_> {
             let outcome = if doubtful { Doubt::Ambiguous } else { Doubt::NotStarted };
             return Refusal::DeadlineExceeded { outcome, attempts };
         }
-        Refusal::ProvidersFailed(attempts)
+        match self.denied {
+            Some(retry_after) if attempts.is_empty() => Refusal::QuotaExhausted { retry_after },
+            _ => Refusal::ProvidersFailed(attempts),
+        }
     }
 
     /// The deadline of one call: the request's, or sooner when the model is far beyond its usual time.

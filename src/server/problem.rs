@@ -247,6 +247,13 @@ fn face(refusal: &Refusal) -> Face {
             let face = say(StatusCode::SERVICE_UNAVAILABLE, "Quota exhausted", "rate_limit_error", quota(seconds));
             wait(seconds.clamp(1, MAX_RETRY_AFTER_S), face)
         }
+        Refusal::RateLimited { retry_after } => {
+            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+            Face {
+                retry_after_s: Some(seconds.clamp(1, MAX_RETRY_AFTER_S)),
+                ..say(StatusCode::TOO_MANY_REQUESTS, "Rate limited", "rate_limit_error", limited(seconds))
+            }
+        }
         Refusal::SlowRequest => say(StatusCode::REQUEST_TIMEOUT, "Slow request", INVALID, SLOW.to_owned()),
         Refusal::TooLarge(most) => say(StatusCode::PAYLOAD_TOO_LARGE, "Too large", INVALID, too_large(*most)),
         Refusal::Unauthenticated(why) => {
@@ -357,6 +364,11 @@ fn quota(seconds: u64) -> String {
         "Every plan that fits waits for a provider's limit; the first has room in {}. Nothing was bought.",
         count(usize::try_from(seconds.max(1)).unwrap_or(usize::MAX), "second")
     )
+}
+
+fn limited(seconds: u64) -> String {
+    let wait = count(usize::try_from(seconds.max(1)).unwrap_or(usize::MAX), "second");
+    format!("The limits of this key have room again in {wait}. Nothing was bought; `RateLimit` says what is left.")
 }
 
 fn too_large(most: u64) -> String {

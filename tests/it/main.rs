@@ -18,6 +18,7 @@ mod checks;
 mod feedback;
 mod harness;
 mod jobs;
+mod limits;
 mod native;
 mod openai;
 mod raw;

@@ -12,7 +12,7 @@ use super::super::money::Money;
 use super::super::request::GenerationRequest;
 use super::super::rule::{Source, Term};
 use super::super::verify::VerifierIx;
-use super::{BudgetView, Candidate, Gate, Otherwise, Planned, Reason, View};
+use super::{BudgetView, Candidate, Gate, Otherwise, Planned, Reason, View, wait};
 
 /// A whole plan, explained.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,8 +56,10 @@ pub struct Line {
     pub latency_p95: Duration,
     /// `open`, or why no call could be sent now.
     pub breaker: &'static str,
-    /// `ok` or `spent`.
+    /// `ok`, or `spent` when a limit has no room now.
     pub quota: &'static str,
+    /// How long it would wait for a limit.
+    pub wait: Duration,
     /// Why it was not chosen; `None` for the chosen one.
     pub reason: Option<Why>,
 }
@@ -209,6 +211,7 @@ fn line(
         latency_p95: candidate.latency.p95,
         breaker: if matches!(gate, Gate::Broken(_)) { "open" } else { "closed" },
         quota: if matches!(gate, Gate::Spent(_)) { "spent" } else { "ok" },
+        wait: candidate.wait,
         reason: if chosen { None } else { Some(why(candidate, best, request, catalog, view)) },
     }
 }
@@ -227,7 +230,11 @@ fn why(
     view: &View,
 ) -> Why {
     let Some(reason) = candidate.reason else {
-        return Why { code: "dearer", text: dearer(candidate, best), place: None };
+        return wait::passed_over(candidate, best, request, catalog).unwrap_or_else(|| Why {
+            code: "dearer",
+            text: dearer(candidate, best),
+            place: None,
+        });
     };
     let terms = &request.terms;
     let model = catalog.model(candidate.model);
@@ -325,6 +332,6 @@ fn term_place<T>(term: &Term<T>) -> Option<Place> {
     }
 }
 
-fn secs(time: Duration) -> String {
+pub(super) fn secs(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
