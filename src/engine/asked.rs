@@ -14,7 +14,9 @@ use crate::domain::image::{Format, Size};
 use crate::domain::money::Money;
 use crate::domain::request::{Ask, DataPolicy, Fit, ModelChoice, Prompt, Quality, ResponseFormat};
 
+#[expect(clippy::struct_excessive_bools, reason = "the fields of a request, as they are written down")]
 #[derive(Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the ask, which has a type for it")]
 struct Asked {
     prompt: Arc<str>,
     width: u32,

@@ -7,7 +7,8 @@
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::execute::{Draft, Ended, Run};
+use super::draft::Draft;
+use super::execute::{Ended, Run};
 use super::finish;
 use super::hold::{Bill, Intent};
 use crate::domain::fault::{Billed, Fault};
