@@ -41,7 +41,6 @@ mod webhooks;
 mod world;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use rand::rngs::StdRng;
@@ -320,7 +319,7 @@ impl Engine {
         let tenant = authenticate(&snapshot, inbound.key.as_deref())?;
         let request = normalise(&snapshot, &tenant, inbound)?;
         let bound = self.world.bind(&snapshot);
-        let mut view = self.world.view(&bound, &snapshot, request.task, clock::now());
+        let mut view = self.world.view(&bound, &snapshot, &request, clock::now());
         view.budgets = self.left(&budgets::purse(&snapshot, &tenant, &request, clock::now())).await;
         let planned = plan(&request, &snapshot.catalog, &view, clock::today());
         Ok(explain(&planned, &request, &snapshot.catalog, &view))
