@@ -3,6 +3,8 @@
 //! Why it exists: `serve`, `demo` and tests open the same house; what it takes to be safe to open is decided here once.
 //! What it refuses to know: signals, terminals, flags.
 
+mod audits;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -116,6 +118,7 @@ impl House {
         let house = Self { engine, api, admin, native, listeners, data, tasks: Tasks::default(), stop, grace, notes };
         house.follow(snapshots);
         house.record(&settings)?;
+        audits::keep(settings.audit_hours, &house.engine, &house.tasks, house.stop.subscribe());
         house.learn().await?;
         house.do_jobs(usize::try_from(settings.jobs.at_once).unwrap_or(usize::MAX));
         Ok(house)

@@ -144,6 +144,7 @@ impl Engine {
         if passing.priced.quote.worst == Money::ZERO {
             return Ok((permit, None));
         }
+        self.in_force(snapshot).await?;
         let (ledger, telemetry) = (Arc::clone(&self.ledger), Arc::clone(&self.telemetry));
         let opening = opening(snapshot, passing);
         let payer = Payer { key: &passing.tenant, task: "", metadata: &opening.metadata };

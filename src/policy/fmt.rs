@@ -105,7 +105,6 @@ fn order(path: &[&str]) -> Option<&'static [&'static str]> {
         ["task", _] => TASK,
         ["verifier", _] => VERIFIER,
         ["verifier", _, "passes", _] | ["verifier", _, "passes_default"] => PASSES,
-        ["verifier", _, "latency"] => LATENCY,
         ["provider", _] => PROVIDER,
         ["provider", _, "route"] => ROUTE,
         ["model", _] => MODEL,
@@ -114,7 +113,7 @@ fn order(path: &[&str]) -> Option<&'static [&'static str]> {
         ["model", _, "upscale"] => UPSCALE,
         ["model", _, "price"] => PRICE,
         ["model", _, "usd_per_million_tokens"] => TOKENS,
-        ["model", _, "latency"] => LATENCY,
+        ["model" | "verifier", _, "latency"] => LATENCY,
         _ => return None,
     })
 }

@@ -56,8 +56,12 @@ pub(super) async fn metrics(engine: &Arc<Engine>) -> Response<Payload> {
     match engine.doubt().await {
         Ok(sums) => {
             // What was in doubt and no longer is goes back to zero.
-            standings.iter().for_each(|standing| telemetry.doubt(&standing.name, Money::ZERO, None));
-            sums.iter().for_each(|doubt| telemetry.doubt(&doubt.provider, doubt.sum, Some(doubt.oldest)));
+            for standing in &standings {
+                telemetry.doubt(&standing.name, Money::ZERO, None);
+            }
+            for doubt in &sums {
+                telemetry.doubt(&doubt.provider, doubt.sum, Some(doubt.oldest));
+            }
         }
         Err(_) => telemetry.ledger_error("unavailable"),
     }

@@ -3,6 +3,7 @@
 //! Why it exists: every answer of every route carries an id, ends in one metric, and leaves its connection clean or
 //! closed. What it refuses to know: what routes do.
 
+use futures_util::FutureExt;
 use std::any::Any;
 use std::convert::Infallible;
 use std::future::Future;
@@ -217,7 +218,7 @@ impl hyper::service::Service<Request<Incoming>> for OnConnection {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.pulse.begin();
         let exchange = self.door.clone().exchange(Arc::clone(&self.pulse), request);
-        Box::pin(async { Ok(exchange.await) })
+        Box::pin(exchange.map(Ok))
     }
 }
 

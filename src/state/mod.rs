@@ -4,6 +4,7 @@
 //! know: requests and plans. To add an implementation: a file beside the others, and a line in `tests/state.rs`, which
 //! runs one suite over all.
 
+pub mod audits;
 mod books;
 mod command;
 pub mod doubts;

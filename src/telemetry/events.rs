@@ -147,7 +147,9 @@ impl Telemetry {
             Metric::BudgetSpent,
             Metric::BudgetWindowEnd,
         ];
-        all.into_iter().for_each(|metric| self.instruments.clear(metric));
+        for metric in all {
+            self.instruments.clear(metric);
+        }
     }
 
     /// How a budget stands. `window_end` and `forecast` are absent where there is none.

@@ -200,7 +200,7 @@ metrics! {
         "Dollars charged by providers, by how the amount is known; equals the ledger's settled sum.";
     CostAvoided = counter Usd "tollgate_cost_avoided_usd_total"
         [of("why", &["coalesced", "replayed", "cheaper_plan"])]
-        "Dollars not spent. Baseline of coalesced and replayed: the price of the purchase that was shared. Baseline of cheaper_plan: the expected price of the feasible plan with the highest expected acceptance for the same request.";
+        "Dollars not spent. Baseline of coalesced and replayed: the price of the purchase that was shared. Baseline of a cheaper plan: the expected price of the feasible plan with the highest expected acceptance for the same request.";
     BudgetLimit = gauge Usd "tollgate_budget_limit_usd" [BUDGET] "Dollars that a budget allows in its window.";
     BudgetSpent = gauge Usd "tollgate_budget_spent_usd" [BUDGET] "Dollars charged to a budget in its window.";
     BudgetReserved = gauge Usd "tollgate_budget_reserved_usd" [BUDGET]

@@ -12,6 +12,7 @@
 
 mod admin;
 mod answers;
+mod audit;
 mod bodies;
 mod checks;
 mod feedback;
