@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tollgate::domain::request::{Ask, Fit, Prompt};
 use tollgate::engine::{Engine, Feedback, Inbound, Parts, Repeat};
 use tollgate::server::Bounds;
-use tollgate::state::{images::StoredImages, limits::LocalLimits};
+use tollgate::state::{images::StoredImages, limits::LocalLimits, reader::Tesseract};
 use tollgate::telemetry::{Telemetry, clock};
 use tollgate::transport::HttpTransport;
 
@@ -101,6 +101,7 @@ async fn a_verdict_is_taken_replaced_and_shown() {
         ledger: Arc::clone(&house.ledger) as Arc<dyn tollgate::state::Ledger>,
         images: Arc::new(StoredImages::open(&images.path().to_string_lossy()).unwrap()),
         limits: Arc::new(LocalLimits::new()),
+        reader: Arc::new(Tesseract::default()),
         transport: Arc::new(HttpTransport::new().unwrap()),
         telemetry: Telemetry::new(false).unwrap(),
         keep_prompts: false,
@@ -185,12 +186,12 @@ async fn the_story_is_learned_from_nothing_and_unlearned_when_it_ends() {
 
     let first = lap(&house, signs(0, 50), "").await;
     let then = lap(&house, signs(50, 65), "").await;
-    let other = lap(&house, scenes(0, 30), "").await;
-    let worse = lap(&house, scenes(30, 90), GENERAL).await;
+    let other = lap(&house, scenes(0, 40), "").await;
+    let worse = lap(&house, scenes(40, 100), GENERAL).await;
     for (name, lap) in [
         ("signs, verdicts 0 to 50", &first),
         ("signs, 50 to 65", &then),
-        ("scenes, 0 to 30", &other),
+        ("scenes, 0 to 40", &other),
         ("scenes, spoilt", &worse),
     ] {
         lap.print(name);
@@ -200,7 +201,7 @@ async fn the_story_is_learned_from_nothing_and_unlearned_when_it_ends() {
         "typography is with the specialist after 50 verdicts: {:?}",
         then.models
     );
-    assert!(other.share(GENERAL, 20) >= 0.75, "other prompts stay with the cheaper model: {:?}", other.models);
+    assert!(other.share(GENERAL, 15) >= 0.7, "other prompts stay with the cheaper model: {:?}", other.models);
     assert!(worse.share(GENERAL, 20) <= 0.1, "a model that worsens loses its traffic: {:?}", worse.models);
     assert!(then.accepted / 15.0 > 0.4, "at about .61 of 15: {}", then.accepted);
 }
