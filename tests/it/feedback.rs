@@ -201,7 +201,7 @@ async fn the_story_is_learned_from_nothing_and_unlearned_when_it_ends() {
         "typography is with the specialist after 50 verdicts: {:?}",
         then.models
     );
-    assert!(other.share(GENERAL, 15) >= 0.7, "other prompts stay with the cheaper model: {:?}", other.models);
+    assert!(other.share(GENERAL, 40) >= 0.5, "other prompts mostly stay with the cheaper model: {:?}", other.models);
     assert!(worse.share(GENERAL, 20) <= 0.1, "a model that worsens loses its traffic: {:?}", worse.models);
     assert!(then.accepted / 15.0 > 0.4, "at about .61 of 15: {}", then.accepted);
 }
