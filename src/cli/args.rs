@@ -21,8 +21,8 @@ pub(crate) use feedback::FeedbackArgs;
 pub(crate) use gateway::{DemoArgs, PlaneFlags, SandboxArgs, ServeArgs, WorldFlags, address};
 pub(crate) use policy::{CalibrateArgs, DiffArgs, FmtArgs, PathsArgs, PolicyCommand, ReplayArgs, TestArgs};
 pub(crate) use tools::{
-    AmbiguousArgs, CompletionsArgs, DoctorArgs, KeyCommand, KeyNewArgs, LedgerCommand, ReconcileArgs, ShowArgs,
-    SpendArgs, SpendGroup,
+    AmbiguousArgs, CompletionsArgs, DashboardsArgs, DoctorArgs, KeyCommand, KeyNewArgs, LedgerCommand, ReconcileArgs,
+    ShowArgs, SpendArgs, SpendGroup,
 };
 
 /// Examples first: most people read no further.
@@ -83,6 +83,7 @@ SIGTERM and Ctrl-C finish the requests under way and stop; SIGHUP reloads the po
 Examples:
   tollgate demo
   tollgate demo --speed 20                        providers answer twenty times as fast
+  tollgate demo --traffic --speed 20              and a day of traffic in four minutes, to look at
   tollgate demo --policy mine.toml                your own policy, bought from the simulators"
     )]
     Demo(DemoArgs),
@@ -182,6 +183,14 @@ Examples:
 Examples:
   tollgate key new design-team")]
     Key(KeyCommand),
+    /// Write the Grafana boards
+    #[command(
+        help_template = TEMPLATE,
+        after_help = "\
+Examples:
+  tollgate dashboards boards                      one JSON file a board; import them, or provision the folder"
+    )]
+    Dashboards(DashboardsArgs),
     /// Print shell completions
     #[command(
         help_template = TEMPLATE,

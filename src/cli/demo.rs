@@ -3,8 +3,11 @@
 //! Why it exists: the first five minutes. Whatever the policy buys is bought from the sandbox: the same gateway, the
 //! same policy, another address and key for each provider. What it refuses to know: how a provider is simulated.
 
+mod traffic;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::args::DemoArgs;
 use super::console::{Console, Style};
@@ -30,7 +33,22 @@ pub(crate) async fn run(args: DemoArgs, console: Console) -> Result<Exit, Failur
     serve::announce(&house, console)?;
     console.data(format_args!("listening sandbox http://{}", sandbox.addr()))?;
     console.say(welcome(&house, sandbox.addr(), console.styles_messages()));
-    serve::attend(house, None, &mut signals, console).await;
+    let day = args.traffic.map(|minutes| traffic::Day {
+        gateway: format!("http://{}", house.api_addr()),
+        sandbox: format!("http://{}", sandbox.addr()),
+        seed: args.world.seed,
+        length: Duration::from_secs_f64(minutes * 60.0),
+    });
+    let visitors = async {
+        if let Some(day) = day {
+            day.pass().await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = serve::attend(house, None, &mut signals, console) => {}
+        () = visitors => {}
+    }
     sandbox.shutdown().await;
     drop(folder);
     Ok(Exit::Ok)

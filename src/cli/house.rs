@@ -3,16 +3,18 @@
 //! Why it exists: `serve`, `demo` and tests open the same house; what it takes to be safe to open is decided here once.
 //! What it refuses to know: signals, terminals, flags.
 
+mod audits;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::doorway::{Doorway, await_books};
 use super::exit::Failure;
-use super::handover::{Listeners, Predecessor, Successor};
+use super::handover::{Listeners, Successor};
 use super::settings::Settings;
 use crate::domain::catalog::Model;
 use crate::engine::tasks::Tasks;
@@ -20,14 +22,16 @@ use crate::engine::{Engine, Parts};
 use crate::policy::watch::{Cause, OnReload, Pace};
 use crate::policy::{self, CheckReport, Origin, Process, ReloadReport, Snapshot, Snapshots};
 use crate::server::{Bounds, Native, Plane, Server};
-use crate::state::Ledger;
 use crate::state::images::StoredImages;
-use crate::state::limits::LocalLimits;
+use crate::state::limits::{Clock, LocalLimits, RedisLimits};
 use crate::state::postgres::PostgresLedger;
 use crate::state::reader::Tesseract;
+use crate::state::redis::Redis;
 use crate::state::sqlite::SqliteLedger;
-use crate::telemetry::{Telemetry, clock};
+use crate::state::{Ledger, Limits};
+use crate::telemetry::{Telemetry, clock, trace};
 use crate::transport::HttpTransport;
+use crate::transport::otlp::Collector;
 use crate::transport::webhook::Webhooks;
 
 /// A running gateway. Its doors close and its purchases end with [`House::shutdown`].
@@ -70,8 +74,7 @@ impl House {
         let snapshots = snapshots(&settings, &telemetry)?;
         let snapshot = snapshots.current();
         safe(&settings, &snapshot)?;
-        let (predecessor, inherited) = inherit(&settings)?;
-        let mut doorway = Doorway { inherited, kept: Listeners::default() };
+        let (predecessor, mut doorway) = Doorway::open(&settings)?;
         let api = doorway.bind("api", settings.server.listen, "API", "--listen").await?;
         let admin = doorway.bind("admin", settings.server.admin, "admin plane", "--admin").await?;
         let on = snapshot.native.on || settings.server.proxy_always;
@@ -90,7 +93,7 @@ impl House {
             snapshots: Arc::clone(&snapshots),
             ledger: books.ledger,
             images: Arc::new(images(&settings)?),
-            limits: Arc::new(LocalLimits::new()),
+            limits: limits(&settings).await?,
             reader: Arc::new(Tesseract::default()),
             transport: Arc::new(transport.counted_by(Arc::clone(&telemetry))),
             telemetry,
@@ -111,9 +114,11 @@ impl House {
         let native = native.map(|listener| Native::start(listener, Arc::clone(&engine), bounds.clone(), always));
         let native = native.transpose().map_err(|why| Failure::usage(format!("a door cannot be opened: {why}")))?;
         let (stop, grace) = (watch::Sender::new(false), bounds.grace);
-        let (listeners, data) = (doorway.kept, settings.data().to_owned());
+        let (listeners, data) = (doorway.into_kept(), settings.data().to_owned());
         let house = Self { engine, api, admin, native, listeners, data, tasks: Tasks::default(), stop, grace, notes };
         house.follow(snapshots);
+        house.record(&settings)?;
+        audits::keep(settings.audit_hours, &house.engine, &house.tasks, house.stop.subscribe());
         house.learn().await?;
         house.do_jobs(usize::try_from(settings.jobs.at_once).unwrap_or(usize::MAX));
         Ok(house)
@@ -150,6 +155,19 @@ impl House {
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         });
+    }
+
+    /// Sends traces to the collector, if one is named.
+    fn record(&self, settings: &Settings) -> Result<(), Failure> {
+        let Some(url) = &settings.traces.url else { return Ok(()) };
+        let telemetry = Arc::clone(self.engine.telemetry());
+        let (sink, finished) = trace::sink(settings.traces.percent);
+        telemetry.traced_to(sink);
+        let collector = Collector::at(url, telemetry).map_err(|why| {
+            Failure::usage(why.to_string()).help("name it in traces.url, such as http://127.0.0.1:4318")
+        })?;
+        self.tasks.spawn(collector.export(finished, self.stop.subscribe()));
+        Ok(())
     }
 
     /// Recalls every verdict that still counts, then looks for those that other replicas took.
@@ -221,49 +239,6 @@ impl House {
     }
 }
 
-/// The listeners of the gateway that runs on this data folder, when it is to be taken over and there is one.
-fn inherit(settings: &Settings) -> Result<(Option<Predecessor>, Listeners), Failure> {
-    if !settings.server.take_over {
-        return Ok((None, Listeners::default()));
-    }
-    let found = Predecessor::of_folder(settings.data())
-        .map_err(|why| Failure::usage(format!("the gateway that runs did not hand over: {why}")))?;
-    Ok(found.map_or_else(|| (None, Listeners::default()), |(predecessor, listeners)| (Some(predecessor), listeners)))
-}
-
-/// Books in a file have one writer at a time: callers wait in the listeners' queues until the old gateway has closed them.
-async fn await_books(predecessor: Predecessor, settings: &Settings) -> Result<(), Failure> {
-    if settings.ledger.url.is_some() {
-        return Ok(());
-    }
-    let gone = tokio::task::spawn_blocking(move || predecessor.gone()).await;
-    match gone {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(why)) => Err(Failure::usage(format!("the gateway that runs did not end: {why}"))),
-        Err(why) => Err(Failure::usage(format!("the wait for the gateway that runs broke off: {why}"))),
-    }
-}
-
-/// Where listeners come from: the gateway that was taken over, or the system. A copy of each is kept for a successor.
-struct Doorway {
-    inherited: Listeners,
-    kept: Listeners,
-}
-
-impl Doorway {
-    async fn bind(&mut self, plane: &str, address: SocketAddr, what: &str, flag: &str) -> Result<TcpListener, Failure> {
-        let bound = match self.inherited.take(plane, address) {
-            Some(listener) => listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)),
-            None => TcpListener::bind(address).await,
-        };
-        let kept = bound.and_then(|listener| self.kept.keep(plane, &listener).map(|()| listener));
-        kept.map_err(|why| {
-            Failure::usage(format!("the {what} cannot listen on {address}: {why}"))
-                .help(format!("choose another address with {flag}; port 0 takes a free one"))
-        })
-    }
-}
-
 fn bounds(settings: &Settings) -> Bounds {
     let server = &settings.server;
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
@@ -297,7 +272,10 @@ fn snapshots(settings: &Settings, telemetry: &Arc<Telemetry>) -> Result<Arc<Snap
     let name = |model: &Model| catalog.provider(model.provider).map(|provider| provider.name.clone());
     let models: Vec<_> = catalog.models.iter().filter_map(|model| Some((name(model)?, &*model.id))).collect();
     telemetry.expect(models.iter().map(|(provider, id)| (&**provider, *id)));
+    let tasks = catalog.tasks.iter().map(|task| &*task.name);
+    telemetry.expect_policy(snapshot.rules.iter().map(|rule| &*rule.id), tasks);
     telemetry.policy_in_force(&snapshot.digest);
+    telemetry.quota_mode("local");
     Ok(snapshots)
 }
 
@@ -312,6 +290,18 @@ fn safe(settings: &Settings, snapshot: &Snapshot) -> Result<(), Failure> {
             .help("or try `tollgate demo`, which simulates every provider and needs no key"));
     }
     Ok(())
+}
+
+/// Limits of this process, or of all that share `state.url`. A Redis that is away at the start is no reason not to start.
+async fn limits(settings: &Settings) -> Result<Arc<dyn Limits>, Failure> {
+    let Some(url) = &settings.state_url else {
+        return Ok(Arc::new(LocalLimits::new()));
+    };
+    let redis = Redis::open(url).map_err(|why| {
+        Failure::usage(format!("state.url is no Redis: {why}")).help("write redis://HOST:6379, or rediss:// for TLS")
+    })?;
+    redis.settled().await;
+    Ok(Arc::new(RedisLimits::new(redis, Clock::Server)))
 }
 
 /// The ledger and what it found.

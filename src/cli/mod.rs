@@ -11,8 +11,10 @@ mod batch;
 mod client;
 mod completions;
 mod console;
+mod dashboards;
 mod demo;
 mod doctor;
+mod doorway;
 mod evaluate;
 mod exit;
 mod explain;
@@ -87,6 +89,7 @@ async fn dispatch(command: Command, console: Console) -> Result<Exit, Failure> {
         Command::Feedback(args) => feedback::run(args, console).await,
         Command::Policy(command) => policy::run(command, console).await,
         Command::Ledger(command) => ledger::run(command, console).await,
+        Command::Dashboards(args) => dashboards::run(&args, console),
         Command::Key(command) => key::run(&command, console),
         Command::Completions(args) => completions::run(&args),
         Command::Doctor(args) => doctor::run(args, console).await,

@@ -150,7 +150,7 @@ impl Attempt {
             (Billed::Yes, _) => AttemptClass::Billed,
             (Billed::Unknown, _) => AttemptClass::Ambiguous,
             // What failed without a word on the ask, and was not charged, never came to work there.
-            (Billed::No, "timed_out" | "unavailable" | "throttled") => AttemptClass::Unsent,
+            (Billed::No, "timed_out" | "unavailable" | "throttled" | "unsent") => AttemptClass::Unsent,
             (Billed::No, _) => AttemptClass::Refused,
         }
     }

@@ -15,6 +15,7 @@ use crate::domain::money::Money;
 use crate::domain::request::{Ask, DataPolicy, Fit, ModelChoice, Prompt, Quality, ResponseFormat};
 
 #[derive(Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the ask, which has a type for it")]
 struct Asked {
     prompt: Arc<str>,
     width: u32,

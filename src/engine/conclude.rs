@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::execute::Made;
+use super::account::{self, Times, Weighed};
+use super::draft::Made;
 use super::hold::{End, Reservation};
 use super::served::{Expected, How, Inbound, Served, Timings};
 use super::{Engine, Landed, Order, replay};
@@ -17,7 +18,7 @@ use crate::domain::money::Money;
 use crate::domain::plan::explain::{Judged, StepLine, steps};
 use crate::domain::refusal::Refusal;
 use crate::policy::Snapshot;
-use crate::telemetry::{Outcome, Receipt, clock};
+use crate::telemetry::{Outcome, Receipt, clock, trace};
 
 impl Engine {
     /// Closes the books and writes the receipt.
@@ -26,10 +27,11 @@ impl Engine {
         order: Order,
         hold: Reservation,
         made: Result<Made, Refusal>,
-        provider_time: Duration,
-        planning: Duration,
+        times: Times,
+        weighed: &Weighed,
     ) -> Landed {
-        let id = hold.id();
+        let (id, provider_time) = (hold.id(), times.provider);
+        let ran = made.as_ref().ok().map(|made| made.candidate);
         let mut answer = made.map(|made| assemble(&order, &hold, made, provider_time));
         let end = match &answer {
             Err(refusal) => End { outcome: refusal.code(), ..End::default() },
@@ -55,7 +57,12 @@ impl Engine {
         let sums = Sums::of(&attempts);
         (receipt.cost, receipt.ambiguous) = (sums.settled, sums.ambiguous);
         (receipt.attempts, receipt.provider, receipt.generation) = (attempts, provider_time, Some(id));
-        receipt.stages = vec![("policy", planning), ("ledger", ledger_time)];
+        receipt.stages =
+            vec![("policy", times.planning), ("ledger", ledger_time), ("quota", times.quota), ("encode", times.encode)];
+        receipt.reasons.clone_from(&weighed.reasons);
+        if let Some(ran) = ran {
+            (receipt.shape, receipt.avoided) = (Some(account::shape(&ran)), weighed.saved(&ran));
+        }
         self.reported(answer, receipt, order.inbound.arrived)
     }
 
@@ -77,6 +84,9 @@ impl Engine {
                 }
             }
         }
+        trace::note("tollgate.outcome", || receipt.outcome.name());
+        trace::note("tollgate.model", || &*receipt.model);
+        trace::note("tollgate.cost_usd", || trace::Note::Text(receipt.cost.to_string()));
         self.telemetry.receipt(&receipt);
         answer
     }
@@ -155,6 +165,8 @@ pub(super) fn blank_receipt(inbound: &Inbound, snapshot: &Snapshot) -> Receipt {
         cost: Money::ZERO,
         ambiguous: Money::ZERO,
         avoided: Money::ZERO,
+        shape: None,
+        reasons: Vec::new(),
         attempts: Vec::new(),
         images: Vec::new(),
         total: Duration::ZERO,

@@ -87,6 +87,7 @@ impl Engine {
             decision: record.opening.decision,
         };
         self.learner.hear(&snapshot, vec![judgement]);
+        self.telemetry.verdict(&closing.model, &record.opening.task, feedback.accepted);
         Ok(Taken { generation: verdict.generation, rater, model: closing.model, task: record.opening.task, replaced })
     }
 

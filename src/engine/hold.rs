@@ -17,7 +17,7 @@ use crate::domain::ledger::{Attempt, Basis, Closing, MoneyState, Opening, Sums};
 use crate::domain::money::Money;
 use crate::domain::refusal::Refusal;
 use crate::state::{Ledger, LedgerFault};
-use crate::telemetry::{Telemetry, clock};
+use crate::telemetry::{Telemetry, clock, trace};
 
 /// Money held for one generation.
 pub(crate) struct Reservation {
@@ -165,9 +165,9 @@ impl Reservation {
                 // Another plan may fit where this one does not.
                 self.opening = (!self.purse.is_empty()).then(|| opening.clone());
                 (opening.attempts, opening.earmarks) = (new, earmarks);
-                self.ledger.open(*opening).await
+                trace::room("hold", self.ledger.open(*opening)).await
             }
-            None => self.ledger.hold(self.id.clone(), new, earmarks).await,
+            None => trace::room("hold", self.ledger.hold(self.id.clone(), new, earmarks)).await,
         };
         self.note(begun);
         match written {
@@ -176,12 +176,12 @@ impl Reservation {
                 self.opening = None;
                 Ok((first..self.attempts.len()).map(Ticket).collect())
             }
-            Err(fault) => Err(self.refused(first, fault)),
+            Err(fault) => Err(self.refused(first, &fault)),
         }
     }
 
     /// The calls from `first` on will not be sent.
-    fn refused(&mut self, first: usize, fault: LedgerFault) -> Refusal {
+    fn refused(&mut self, first: usize, fault: &LedgerFault) -> Refusal {
         if self.written && matches!(fault, LedgerFault::Unavailable(_)) {
             // They may have been written, for all that is known: their end says that they cost nothing.
             for attempt in self.attempts.iter_mut().skip(first) {
@@ -199,7 +199,7 @@ impl Reservation {
             self.exhausted = Some(exhausted.clone());
             return Refusal::BudgetExhausted(exhausted);
         }
-        self.telemetry.ledger_error(word(&fault));
+        self.telemetry.ledger_error(word(fault));
         tracing::error!(%fault, "money could not be held");
         match fault {
             LedgerFault::Reused => Refusal::IdempotencyKeyReused,
@@ -239,7 +239,7 @@ impl Reservation {
         if self.written {
             let closing = self.closing(end);
             let begun = Instant::now();
-            if let Err(fault) = self.ledger.close(closing.clone()).await {
+            if let Err(fault) = trace::room("settle", self.ledger.close(closing.clone())).await {
                 self.telemetry.ledger_error(word(&fault));
                 tracing::error!(%fault, id = %self.id, "a generation could not be closed");
                 // What passes by the time that it is its turn is settled after all.

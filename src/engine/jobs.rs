@@ -243,14 +243,18 @@ impl Engine {
     async fn count_jobs(&self) {
         if let Ok(counts) = self.desk.jobs.counts().await {
             for state in [JobState::Queued, JobState::Running] {
-                let count = counts.iter().find(|(of, ..)| *of == state).map_or(0, |(_, number, _)| *number);
-                self.telemetry.jobs(state.name(), count);
+                let found = counts.iter().find(|(of, ..)| *of == state);
+                self.telemetry.jobs(state.name(), found.map_or(0, |(_, number, _)| *number));
+                if state == JobState::Queued {
+                    self.telemetry.jobs_oldest_queued(found.map(|(.., oldest)| *oldest));
+                }
             }
         }
     }
 
     /// Does a job on a task of its own.
     fn begin(self: &Arc<Self>, job: Job) {
+        self.telemetry.job_wait(clock::now().duration_since(job.created).unsigned_abs());
         let called_off = Arc::new(Notify::new());
         self.desk.running().insert(job.id.clone(), Arc::clone(&called_off));
         self.desk.tell(&job.id);

@@ -20,7 +20,7 @@ use crate::domain::refusal::{Doubt, Refusal};
 use crate::policy::Snapshot;
 use crate::state::flights::board::{self, Ask, Lease, Met};
 use crate::state::flights::{Joined, Landing, Lead, Seat};
-use crate::telemetry::Receipt;
+use crate::telemetry::{Receipt, trace};
 
 /// How long a refusal that would be the same again is given without asking again.
 const NEGATIVE: Duration = Duration::from_secs(15);
@@ -173,17 +173,17 @@ impl Engine {
             flown.land(landed.clone(), remember);
             landed
         };
-        self.tasks.begin(work, lead, seat)
+        self.tasks.begin(trace::carried(work), lead, seat)
     }
 
     /// What the ledger has, else what is bought.
     async fn answer(self: &Arc<Self>, mut order: Order, identity: &Identity) -> Landed {
-        let Some(scope) = &identity.scope else { return self.fly(order, identity).await };
-        match self.recall(&order.snapshot, scope, order.deadline()).await {
+        let Some(scope) = &identity.scope else { return Box::pin(self.fly(order, identity)).await };
+        match trace::room("recall", self.recall(&order.snapshot, scope, order.deadline())).await {
             Ok(free) => {
                 self.telemetry.idempotency("new");
                 order.resume(free);
-                self.fly(order, identity).await
+                Box::pin(self.fly(order, identity)).await
             }
             Err(landed) => {
                 let reused = matches!(landed, Err(Refusal::IdempotencyKeyReused));
@@ -195,21 +195,17 @@ impl Engine {
 
     /// Flies, unless another replica does or has.
     async fn fly(self: &Arc<Self>, order: Order, identity: &Identity) -> Landed {
-        match (&self.board, identity.flight.filter(|_| identity.joins)) {
-            (Some(board), Some(flight)) => {
-                let ask = Ask {
-                    key: format!("{}{}", flight.hex(), identity.print.hex()),
-                    owner: self.name.clone(),
-                    replay: identity.scope.is_some_and(|scope| !scope.is_fresh()),
-                    take_over: order.snapshot.defaults.buy_again,
-                };
-                self.fly_among(board, ask, order, identity).await
-            }
-            _ => {
-                self.telemetry.flight("leader");
-                self.buy(order, identity.scope.as_ref()).await
-            }
+        if let (Some(board), Some(flight)) = (&self.board, identity.flight.filter(|_| identity.joins)) {
+            let ask = Ask {
+                key: format!("{}{}", flight.hex(), identity.print.hex()),
+                owner: self.name.clone(),
+                replay: identity.scope.is_some_and(|scope| !scope.is_fresh()),
+                take_over: order.snapshot.defaults.buy_again,
+            };
+            return Box::pin(self.fly_among(board, ask, order, identity)).await;
         }
+        self.telemetry.flight("leader");
+        self.buy(order, identity.scope.as_ref()).await
     }
 
     async fn fly_among(

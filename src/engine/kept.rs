@@ -253,7 +253,7 @@ impl KeptAttempt {
     }
 
     fn restore(&self) -> Attempt {
-        let words = Class::ALL.map(Class::name).into_iter().chain(["ok", "sent", "abandoned", "crashed"]);
+        let words = Class::ALL.map(Class::name).into_iter().chain(["ok", "sent", "unsent", "abandoned", "crashed"]);
         let held = Money::from_micros(self.held);
         let mut attempt = Attempt::held(self.seq, self.provider.clone(), self.model.clone(), held);
         attempt.charged = Money::from_micros(self.charged);

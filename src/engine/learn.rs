@@ -10,10 +10,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rand::Rng;
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
 use serde_json::{Map, Value, json};
 
+use super::world::Bound;
+use super::{Engine, Order};
 use crate::domain::catalog::{Catalog, Model, ModelIx, TaskIx};
+use crate::domain::decision::Situation;
 use crate::domain::plan::{Planned, View};
 use crate::domain::quality::prompt::EDITION;
 use crate::domain::quality::{
@@ -23,6 +27,7 @@ use crate::domain::request::GenerationRequest;
 use crate::domain::rule::Explore;
 use crate::policy::Snapshot;
 use crate::state::verdicts::Judgement;
+use crate::telemetry::clock;
 
 /// Verdicts of a model after which one counts half. Drift is caught sooner (`domain/quality/drift.rs`).
 const HALF_LIFE: f64 = 1_000.0;
@@ -64,6 +69,28 @@ struct Kind {
     /// `None` when the caller named the task: their word overrides the rule.
     category: Option<Category>,
     reading: Reading,
+}
+
+impl Engine {
+    /// The world of this moment, and what verdicts have taught of it.
+    pub(super) fn view_now(&self, snapshot: &Snapshot, bound: &Bound, request: &GenerationRequest) -> View {
+        let mut view = self.world.view(bound, snapshot, request, clock::now());
+        let sampled = request.terms.explore == Explore::Sampled;
+        let mut dice = sampled.then(|| StdRng::seed_from_u64(self.dice().random()));
+        let dice = dice.as_mut().map(|dice| -> &mut dyn rand::Rng { dice });
+        self.learner.inform(&mut view, snapshot, request, dice);
+        view
+    }
+
+    /// How the plan came about, for the books.
+    pub(super) fn decision(&self, order: &Order, planned: &Planned, view: &View) -> String {
+        let (snapshot, request) = (&order.snapshot, &order.request);
+        let guess = snapshot.guess(request.task);
+        let mut note = Situation::note(request, &snapshot.catalog, view, &guess, clock::today());
+        let mut dice = StdRng::seed_from_u64(self.dice().random());
+        note.extend(decision(&snapshot.catalog, request, planned, &mut dice));
+        serde_json::Value::Object(note).to_string()
+    }
 }
 
 impl Learner {

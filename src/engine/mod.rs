@@ -11,12 +11,16 @@
 //! it refuses to know: HTTP, wires, sockets, databases. To add a concern of requests: a room, an `async fn` with
 //! named inputs and outputs, called from here.
 
+mod account;
 mod admit;
+mod allow;
 mod asked;
+mod audit;
 mod branch;
 mod budgets;
 mod buy;
 mod conclude;
+mod draft;
 mod execute;
 mod feedback;
 mod finish;
@@ -25,6 +29,7 @@ mod jobs;
 mod join;
 mod kept;
 mod learn;
+mod leave;
 mod replay;
 mod resume;
 mod second;
@@ -43,36 +48,37 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::domain::catalog::Model;
-use crate::domain::decision::Situation;
 use crate::domain::image::Format;
 use crate::domain::ledger::Claim;
 use crate::domain::plan::explain::{Explained, explain};
 use crate::domain::plan::{Candidate, Planned, Reason, View, plan};
 use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
-use crate::domain::rule::Explore;
 use crate::policy::{Snapshot, Snapshots};
 use crate::state::doubts::Doubts;
 use crate::state::flights::Flights;
 use crate::state::flights::board::Board;
 use crate::state::jobs::Jobs;
 use crate::state::{AmbiguousSum, Images, Ledger, LedgerFault, Limits, Reader};
-use crate::telemetry::{Receipt, Telemetry, clock};
+use crate::telemetry::{Receipt, Telemetry, clock, trace};
 use crate::transport::Transport;
 use crate::transport::webhook::Webhooks;
 
+use account::{Times, Weighed};
 use admit::{authenticate, normalise};
 use conclude::{blank_receipt, fill, joined};
-use execute::{Draft, Run};
+use draft::Draft;
+use execute::Run;
 use jobs::Desk;
 use join::{Departure, Way};
 use learn::Learner;
 use tasks::Tasks;
 use world::World;
 
+pub use audit::Audited;
 pub use budgets::BudgetStanding;
 pub use feedback::{Feedback, Taken};
 pub use jobs::JobReport;
@@ -230,7 +236,7 @@ impl Engine {
             Way::Landed(landed) => self.reported(*landed, receipt, arrived),
             Way::Follow(flight) => {
                 self.telemetry.flight("local_follower");
-                let landed = flight.landed().await.unwrap_or(Err(Refusal::Internal));
+                let landed = trace::room("follow", flight.landed()).await.unwrap_or(Err(Refusal::Internal));
                 self.reported(landed.map(joined), receipt, arrived)
             }
             // The purchase writes its receipt itself: it ends even when this caller has gone.
@@ -243,14 +249,16 @@ impl Engine {
         let bound = self.world.bind(&order.snapshot);
         let planning = Instant::now();
         let ready = self.in_force(&order.snapshot).await;
-        let (planned, view) = match ready.and(self.plan_when_possible(&order, &bound).await) {
+        let found = trace::room("plan", self.plan_allowed(&order, &bound)).await;
+        let (planned, view, _allowed) = match ready.and(found) {
             Ok(found) => found,
             Err(refusal) => {
                 let receipt = blank_receipt(&order.inbound, &order.snapshot);
                 return self.reported(Err(refusal), fill(receipt, &order), order.inbound.arrived);
             }
         };
-        let planning = planning.elapsed();
+        let times = Times { planning: planning.elapsed(), ..Times::default() };
+        let weighed = Weighed::of(&planned);
         let decision = self.decision(&order, &planned, &view);
         let mut hold = self.admit(&order, decision);
         let drafts = order.pictures();
@@ -261,15 +269,18 @@ impl Engine {
             request: &order.request,
             hold: &mut hold,
             today: clock::today(),
-            deadline: order.inbound.arrived + order.request.terms.deadline.value,
-            provider_time: Duration::ZERO,
+            deadline: order.deadline(),
+            times,
             drafts,
             durable: order.inbound.repeat.durable,
             moderated: None,
             judged: Vec::new(),
             cut: None,
+            begun: Instant::now(),
+            worth: None,
+            denied: None,
         };
-        let mut made = run.through(&planned).await;
+        let mut made = trace::room("execute", run.through(&planned)).await;
         let lesser;
         if let Err(Refusal::BudgetExhausted(full)) = &made
             && let Some(request) = budgets::downgraded(&order.request, &order.snapshot, full)
@@ -279,53 +290,16 @@ impl Engine {
             let (mut planned, _) = self.plan_now(&order.snapshot, &bound, &lesser);
             planned.cheapest_first();
             run.request = &lesser;
-            made = run.through(&planned).await.map(|made| made.declaring(budgets::declared(&full)));
+            let again = trace::room("execute", run.through(&planned)).await;
+            made = again.map(|made| made.declaring(budgets::declared(&full)));
         }
-        let provider_time = run.provider_time;
-        self.conclude(order, hold, made, provider_time, planning).await
-    }
-
-    /// Plans; waits for a limit when no plan fits but one would in time.
-    async fn plan_when_possible(&self, order: &Order, bound: &world::Bound) -> Result<(Planned, View), Refusal> {
-        let deadline = order.deadline();
-        loop {
-            let (planned, view) = self.plan_now(&order.snapshot, bound, &order.request);
-            if planned.best().is_some() {
-                return Ok((planned, view));
-            }
-            let Some(wait) = planned.shortest_quota_wait() else {
-                return Err(no_plan(order, &planned, &view));
-            };
-            if Instant::now() + wait >= deadline {
-                return Err(Refusal::QuotaExhausted { retry_after: wait });
-            }
-            sleep(wait.max(Duration::from_millis(1))).await;
-        }
-    }
-
-    /// How the plan came about, for the books.
-    fn decision(&self, order: &Order, planned: &Planned, view: &View) -> String {
-        let (snapshot, request) = (&order.snapshot, &order.request);
-        let guess = snapshot.guess(request.task);
-        let mut note = Situation::note(request, &snapshot.catalog, view, &guess, clock::today());
-        let mut dice = StdRng::seed_from_u64(self.dice().random());
-        note.extend(learn::decision(&snapshot.catalog, request, planned, &mut dice));
-        serde_json::Value::Object(note).to_string()
+        let times = run.times;
+        self.conclude(order, hold, made, times, &weighed).await
     }
 
     fn plan_now(&self, snapshot: &Snapshot, bound: &world::Bound, request: &GenerationRequest) -> (Planned, View) {
         let view = self.view_now(snapshot, bound, request);
         (plan(request, &snapshot.catalog, &view, clock::today()), view)
-    }
-
-    /// The world of this moment, and what verdicts have taught of it.
-    fn view_now(&self, snapshot: &Snapshot, bound: &world::Bound, request: &GenerationRequest) -> View {
-        let mut view = self.world.view(bound, snapshot, request.task, clock::now());
-        let sampled = request.terms.explore == Explore::Sampled;
-        let mut dice = sampled.then(|| StdRng::seed_from_u64(self.dice().random()));
-        let dice = dice.as_mut().map(|dice| -> &mut dyn rand::Rng { dice });
-        self.learner.inform(&mut view, snapshot, request, dice);
-        view
     }
 
     /// What `serve` would do, and why; buys nothing.

@@ -38,6 +38,7 @@ pub(super) async fn accept(listener: TcpListener, door: Door, bounds: Bounds, mu
             accepted = listener.accept() => match accepted {
                 Ok((tcp, _)) if connections.len() < bounds.connections => {
                     connections.spawn(serve(tcp, door.clone(), bounds.clone(), graceful.watcher()));
+                    door.crowded(connections.len(), bounds.connections);
                 }
                 Ok((tcp, _)) => {
                     door.telemetry().shed("connections");
@@ -52,7 +53,9 @@ pub(super) async fn accept(listener: TcpListener, door: Door, bounds: Bounds, mu
                     sleep(BREATH).await;
                 }
             },
-            Some(_) = connections.join_next() => {}
+            Some(_) = connections.join_next() => {
+                door.crowded(connections.len(), bounds.connections);
+            }
             // Told to stop, or the handle is gone: either way the door closes.
             _ = stop.changed() => break,
         }

@@ -3,6 +3,7 @@
 //! Why it exists: every answer of every route carries an id, ends in one metric, and leaves its connection clean or
 //! closed. What it refuses to know: what routes do.
 
+use futures_util::FutureExt;
 use std::any::Any;
 use std::convert::Infallible;
 use std::future::Future;
@@ -32,15 +33,17 @@ use super::problem::{Problem, Readers};
 use super::routes::{Route, Routes};
 use super::socket::Pulse;
 use super::wire::answer::millis;
-use super::wire::headers;
+use super::wire::{self, headers};
 use crate::domain::refusal::Refusal;
-use crate::telemetry::{Exchange, InFlight, Telemetry, clock};
+use crate::telemetry::{Exchange, InFlight, Telemetry, clock, trace};
 
 /// A door, shared by its connections.
 #[derive(Clone)]
 pub(super) struct Door {
     routes: Arc<Routes>,
     slots: Arc<Semaphore>,
+    /// How many slots there are; `None` for a door that turns nobody away.
+    bound: Option<usize>,
     parting: Parting,
 }
 
@@ -66,7 +69,8 @@ pub(super) struct Ended(pub(super) &'static str);
 impl Door {
     pub(super) fn new(routes: Routes, in_flight: usize, parting: Parting) -> Self {
         let slots = Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)));
-        Self { routes: Arc::new(routes), slots, parting }
+        let bound = (in_flight < Semaphore::MAX_PERMITS).then_some(in_flight);
+        Self { routes: Arc::new(routes), slots, bound, parting }
     }
 
     /// How long idle connections are kept at the end.
@@ -76,6 +80,26 @@ impl Door {
 
     pub(super) fn telemetry(&self) -> &Arc<Telemetry> {
         self.routes.telemetry()
+    }
+
+    /// The trace of a caller's request; probes and scrapes have none.
+    fn trace(&self, request: &Request<Incoming>) -> Option<trace::Root> {
+        let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+        self.bound.and_then(|_| self.telemetry().trace(traceparent))
+    }
+
+    /// Tells how many of the slots are taken.
+    fn press(&self) {
+        if let Some(bound) = self.bound {
+            self.telemetry().pressure("requests", bound.saturating_sub(self.slots.available_permits()), bound);
+        }
+    }
+
+    /// Tells how many connections are open.
+    pub(super) fn crowded(&self, connections: usize, bound: usize) {
+        if self.bound.is_some() {
+            self.telemetry().pressure("connections", connections, bound);
+        }
     }
 
     /// The door as one connection sees it.
@@ -94,18 +118,31 @@ impl Door {
         };
         let found = self.routes.find(request.method(), request.uri());
         let name = found.as_ref().map_or("unknown", Route::name);
+        let trace = self.trace(&request);
         let mut account = Account::open(&self, name, request.method(), arrival.arrived, &pulse);
 
-        let (routes, inner) = (Arc::clone(&self.routes), arrival.clone());
+        let (routes, inner, slots) = (Arc::clone(&self.routes), arrival.clone(), Arc::clone(&self.slots));
         let layers = ServiceBuilder::new()
             .layer(CatchPanicLayer::custom(Panicked(arrival.clone())))
             .load_shed()
-            .layer(GlobalConcurrencyLimitLayer::with_semaphore(self.slots))
+            .layer(GlobalConcurrencyLimitLayer::with_semaphore(slots))
             .service_fn(move |request| {
                 answered(Arc::clone(&routes), found.clone(), inner.clone(), request, Arc::clone(&pulse))
             });
         // Of the layers, only the load shed fails.
-        let mut answer = layers.oneshot(request).await.map_or_else(
+        let traced = async {
+            trace::note("http.request.method", || method_name(request.method()));
+            trace::note("http.route", || name);
+            trace::note("tollgate.request_id", || &*arrival.request_id);
+            let answer = layers.oneshot(request).await;
+            let status = answer.as_ref().map_or(503, |answer| answer.status().as_u16());
+            trace::note("http.response.status_code", || i64::from(status));
+            if status >= 500 {
+                trace::failed("server_error");
+            }
+            answer
+        };
+        let mut answer = trace::exchange(trace, name, traced).await.map_or_else(
             |_| {
                 self.routes.telemetry().shed("overloaded");
                 refused(Refusal::Overloaded, &arrival).map(Either::Right)
@@ -138,6 +175,7 @@ async fn answered(
         Err(problem) => Err(problem),
     };
     let mut answer = answer.unwrap_or_else(|problem| refused(problem, &arrival));
+    routes.sign_limits(&head.headers, answer.headers_mut());
     if !intake.settle().await {
         pulse.leave_unread();
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -180,13 +218,13 @@ impl hyper::service::Service<Request<Incoming>> for OnConnection {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.pulse.begin();
         let exchange = self.door.clone().exchange(Arc::clone(&self.pulse), request);
-        Box::pin(async { Ok(exchange.await) })
+        Box::pin(exchange.map(Ok))
     }
 }
 
 /// The account of one exchange, closed when its answer is out or its client gone.
 struct Account {
-    telemetry: Arc<Telemetry>,
+    door: Door,
     pulse: Arc<Pulse>,
     route: &'static str,
     method: &'static str,
@@ -198,10 +236,10 @@ struct Account {
 
 impl Account {
     fn open(door: &Door, route: &'static str, method: &Method, arrived: Instant, pulse: &Arc<Pulse>) -> Self {
-        let telemetry = Arc::clone(door.telemetry());
+        door.press();
         Self {
-            _in_flight: telemetry.in_flight(route),
-            telemetry,
+            _in_flight: door.telemetry().in_flight(route),
+            door: door.clone(),
             pulse: Arc::clone(pulse),
             route,
             method: method_name(method),
@@ -216,7 +254,8 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         self.pulse.end();
-        self.telemetry.http(&Exchange {
+        self.door.press();
+        self.door.telemetry().http(&Exchange {
             route: self.route,
             method: self.method,
             status: self.status,
@@ -263,6 +302,13 @@ impl Body for Tracked {
 }
 
 impl Routes {
+    /// What is left of the caller's limits, on every answer of the API to a key that has any.
+    fn sign_limits(&self, asked: &HeaderMap, headers: &mut HeaderMap) {
+        if let Some(limits) = self.allowance(headers::bearer(asked).as_deref()) {
+            headers.extend(wire::limits::headers(&limits));
+        }
+    }
+
     /// The headers of every answer.
     fn sign(&self, arrival: &Arrival, headers: &mut HeaderMap) {
         if let Ok(id) = HeaderValue::from_str(&arrival.request_id) {

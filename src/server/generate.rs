@@ -104,13 +104,11 @@ impl Call<'_> {
         let job = self.engine.submit(inbound, webhook).await?;
         let wait = wait.min(self.bounds.quiet_time);
         let report = self.engine.job(inbound.key.as_deref(), &job.id, wait).await?;
-        match report.landed.filter(|_| !wait.is_zero()) {
-            Some(landed) => Ok(Ok(landed?)),
-            None => {
-                let applied = self.headers.get("prefer").cloned();
-                Ok(Err(jobs::accepted(&report.job, applied)))
-            }
+        if let Some(landed) = report.landed.filter(|_| !wait.is_zero()) {
+            return Ok(Ok(landed?));
         }
+        let applied = self.headers.get("prefer").cloned();
+        Ok(Err(jobs::accepted(&report.job, applied)))
     }
 
     /// `POST /plan`.

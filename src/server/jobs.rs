@@ -25,7 +25,7 @@ use crate::engine::{Engine, JobReport};
 use crate::state::jobs::{Job, JobState};
 
 /// The longest wait of one question.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// How often a silent stream says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 

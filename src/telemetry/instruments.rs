@@ -10,7 +10,7 @@ use prometheus::core::Collector;
 use prometheus::proto::{Counter, Gauge, MetricFamily};
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
-use super::metrics::{Kind, Metric, Unit};
+use super::metrics::{Kind, Metric, Spec, Unit};
 
 /// A row of the metric table that the library refuses; a mistake in `metrics.rs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,22 +47,23 @@ impl Instruments {
             gauges: HashMap::new(),
             histograms: HashMap::new(),
         };
-        for metric in Metric::ALL {
+        for &metric in Metric::ALL {
             let spec = metric.spec();
+            let labels: Vec<&str> = spec.labels.iter().map(|label| label.name).collect();
             match spec.kind {
                 Kind::Counter => {
-                    let vec = IntCounterVec::new(Opts::new(spec.name, spec.help), spec.labels)?;
+                    let vec = IntCounterVec::new(Opts::new(spec.name, spec.help), &labels)?;
                     made.register(&vec)?;
                     made.counters.insert(metric, vec);
                 }
                 Kind::Gauge => {
-                    let vec = IntGaugeVec::new(Opts::new(spec.name, spec.help), spec.labels)?;
+                    let vec = IntGaugeVec::new(Opts::new(spec.name, spec.help), &labels)?;
                     made.register(&vec)?;
                     made.gauges.insert(metric, vec);
                 }
                 Kind::Histogram(bounds) => {
                     let opts = HistogramOpts::new(spec.name, spec.help).buckets(bounds.to_vec());
-                    let vec = HistogramVec::new(opts, spec.labels)?;
+                    let vec = HistogramVec::new(opts, &labels)?;
                     made.register(&vec)?;
                     made.histograms.insert(metric, vec);
                 }
@@ -101,16 +102,20 @@ impl Instruments {
     pub(super) fn render(&self) -> String {
         let mut families = self.registry.gather();
         for family in &mut families {
-            in_dollars(family);
+            in_its_unit(family);
         }
         TextEncoder::new().encode_to_string(&families).unwrap_or_default()
     }
 }
 
-/// Money is counted in micro-dollars and shown in dollars.
-fn in_dollars(family: &mut MetricFamily) {
-    let spec = Metric::ALL.into_iter().map(Metric::spec).find(|spec| spec.name == family.name());
-    let Some(spec) = spec.filter(|spec| spec.unit == Unit::Usd) else {
+/// Money is counted in micro-dollars and shown in dollars; shares and counted seconds likewise.
+fn in_its_unit(family: &mut MetricFamily) {
+    let spec = Metric::ALL.iter().map(|metric| metric.spec()).find(|spec| spec.name == family.name());
+    let in_millionths = |spec: &Spec| match (spec.unit, spec.kind) {
+        (_, Kind::Histogram(_)) | (Unit::Bytes | Unit::Count, _) | (Unit::Seconds, Kind::Gauge) => false,
+        (Unit::Usd | Unit::Ratio, _) | (Unit::Seconds, Kind::Counter) => true,
+    };
+    let Some(spec) = spec.filter(in_millionths) else {
         return;
     };
     for metric in family.mut_metric() {
@@ -136,6 +141,13 @@ impl Tally {
     pub(super) fn add(&self, by: u64) {
         if let Some(counter) = &self.0 {
             counter.inc_by(by);
+        }
+    }
+
+    /// Raises it to `to`, for a count that somebody else keeps.
+    pub(super) fn raise(&self, to: u64) {
+        if let Some(counter) = &self.0 {
+            counter.inc_by(to.saturating_sub(counter.get()));
         }
     }
 }
@@ -167,8 +179,13 @@ pub(super) struct Spread(Option<prometheus::Histogram>);
 impl Spread {
     /// Counts a duration.
     pub(super) fn observe(&self, time: std::time::Duration) {
+        self.score(time.as_secs_f64());
+    }
+
+    /// Counts a value in the metric's unit.
+    pub(super) fn score(&self, value: f64) {
         if let Some(histogram) = &self.0 {
-            histogram.observe(time.as_secs_f64());
+            histogram.observe(value);
         }
     }
 }
@@ -180,7 +197,7 @@ mod tests {
     #[test]
     fn every_row_makes_an_instrument_that_takes_its_labels() {
         let instruments = Instruments::new().unwrap();
-        for metric in Metric::ALL {
+        for &metric in Metric::ALL {
             let spec = metric.spec();
             let values = vec!["x"; spec.labels.len()];
             let made = match spec.kind {

@@ -1,30 +1,55 @@
 //! Label values that come from the policy, each kind with a cap.
 //!
-//! Why it exists: a label with unbounded values brings a metrics store down. Values of closed sets are `&'static str`
-//! in the typed methods and need no cap; names of the policy pass here. What it refuses to know: metrics.
+//! Why it exists: a label with unbounded values brings a metrics store down, so every value passes here: one of a closed
+//! set stays, a name stays while its label has room, and the rest is [`OTHER`]. What it refuses to know: what is
+//! counted.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// The stand-in for values beyond the cap.
+use super::metrics::{Label, Metric, Values};
+
+/// The stand-in for values beyond a cap or outside a set.
 pub(super) const OTHER: &str = "other";
 
+/// The names that each label has had; a label has one set of names in all metrics.
+pub(super) struct Admission(HashMap<&'static str, Names>);
+
+impl Admission {
+    /// Every label of the table, none of them with a name yet.
+    pub(super) fn of_the_table() -> Self {
+        let labels = Metric::ALL.iter().flat_map(|metric| metric.spec().labels);
+        let capped = labels.filter_map(|label| match label.values {
+            Values::Named(most) => Some((label.name, Names::capped(most))),
+            Values::Closed(_) => None,
+        });
+        Self(capped.collect())
+    }
+
+    /// Whether `value` may be a value of `label`.
+    pub(super) fn admits(&self, label: &Label, value: &str) -> bool {
+        match label.values {
+            _ if value == OTHER => true,
+            Values::Closed(set) => set.contains(&value),
+            Values::Named(_) => self.0.get(label.name).is_some_and(|names| names.admit(value)),
+        }
+    }
+}
+
 /// The names that one label has had.
-pub(super) struct Names {
-    /// The label, for the overflow count.
-    pub(super) label: &'static str,
+struct Names {
     most: usize,
     seen: RwLock<HashSet<Arc<str>>>,
 }
 
 impl Names {
     /// A label with at most `most` values.
-    pub(super) fn capped(label: &'static str, most: usize) -> Self {
-        Self { label, most, seen: RwLock::default() }
+    fn capped(most: usize) -> Self {
+        Self { most, seen: RwLock::default() }
     }
 
     /// Whether `name` may be a value; the first `most` different ones may.
-    pub(super) fn admit(&self, name: &str) -> bool {
+    fn admit(&self, name: &str) -> bool {
         if self.seen.read().unwrap_or_else(PoisonError::into_inner).contains(name) {
             return true;
         }
@@ -43,7 +68,7 @@ mod tests {
 
     #[test]
     fn the_cap_holds_and_keeps_what_it_has() {
-        let names = Names::capped("model", 2);
+        let names = Names::capped(2);
         assert!(names.admit("a") && names.admit("b"));
         assert!(!names.admit("c"));
         assert!(names.admit("a") && names.admit("b"));

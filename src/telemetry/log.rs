@@ -14,6 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry};
 
 use super::receipt::Receipt;
+use super::trace;
 use crate::domain::ledger::Attempt;
 
 /// How lines look.
@@ -55,6 +56,7 @@ pub(super) fn receipt(receipt: &Receipt, keep_prompt: bool) {
     tracing::info!(
         target: "tollgate::receipt",
         request_id = &*receipt.request_id,
+        trace_id = trace::id(),
         generation = receipt.generation.as_deref(),
         key = &*receipt.key,
         task = &*receipt.task,

@@ -1,8 +1,9 @@
 //! Every metric of the gateway, once: name, type, unit, labels, help.
 //!
 //! Why it exists: dashboards, alerts and code take a metric's name from here, so that none watches a name that nobody
-//! writes. What it refuses to know: how values are kept (`instruments.rs`) and what happened (`mod.rs`).
-//! To add a metric: a variant, its row in [`Metric::spec`], and the typed method of `Telemetry` that writes it.
+//! writes. What it refuses to know: how values are kept (`instruments.rs`) and what happened (`mod.rs`, `events.rs`).
+//! To add a metric: its row in [`metrics!`] below, and the typed method of `Telemetry` that writes it. Nothing else: its
+//! variant, its series at zero and its place in the exposition follow from the row.
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,7 +12,7 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
-    /// Counts by bucket; bounds in seconds.
+    /// Counts by bucket; bounds in the metric's unit.
     Histogram(&'static [f64]),
 }
 
@@ -22,10 +23,30 @@ pub enum Unit {
     Bytes,
     /// Things.
     Count,
-    /// Seconds.
+    /// From 0 to 1; kept in millionths.
+    Ratio,
+    /// Seconds of a clock or of a duration; a counter of them is kept in millionths.
     Seconds,
     /// Kept in whole micro-dollars, shown in dollars.
     Usd,
+}
+
+/// Where a label's values come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// These, and nothing else: their series exist from the start.
+    Closed(&'static [&'static str]),
+    /// Names of the policy or of code; the first so many have series, the others share one.
+    Named(usize),
+}
+
+/// A label with its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// As it is written.
+    pub name: &'static str,
+    /// What it may be.
+    pub values: Values,
 }
 
 /// A metric's row.
@@ -38,7 +59,7 @@ pub struct Spec {
     /// Its unit.
     pub unit: Unit,
     /// Its labels, in the order in which values are given.
-    pub labels: &'static [&'static str],
+    pub labels: &'static [Label],
     /// One line for a person.
     pub help: &'static str,
 }
@@ -48,346 +69,210 @@ const REQUEST: &[f64] = &[0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0
 /// Our own work: fifty microseconds to a second.
 const OWN: &[f64] =
     &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
+/// From 0 to 1 in tenths, finer where floors lie.
+const SHARE: &[f64] = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0];
 
-/// The metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "each variant's help text stands in its row")]
-pub enum Metric {
-    AmbiguousOldest,
-    AmbiguousOpen,
-    AuthFailures,
-    BudgetAmbiguous,
-    BudgetForecast,
-    BudgetLimit,
-    BudgetReserved,
-    BudgetSpent,
-    BudgetWindowEnd,
-    BuildInfo,
-    CircuitState,
-    Cost,
-    CostAvoided,
-    FlightDuplicates,
-    Flights,
-    FlightTakeovers,
-    HttpRequests,
-    Idempotency,
-    ImageBytes,
-    Images,
-    ImagesRejected,
-    InFlight,
-    Jobs,
-    LabelOverflow,
-    LedgerCommit,
-    LedgerErrors,
-    OutboundBlocked,
-    Overhead,
-    PolicyDecisions,
-    PolicyInfo,
-    PolicyLastReload,
-    PolicyReloads,
-    ProviderAttempts,
-    ProviderDuration,
-    QuotaCapacity,
-    QuotaDecisions,
-    QuotaRemaining,
-    RequestDuration,
-    Retries,
-    Shed,
-    Webhooks,
+const BUDGET: Label = named("budget", 200);
+const MODEL: Label = named("model", 500);
+const PROVIDER: Label = named("provider", 200);
+const ROUTE: Label = named("route", 60);
+const RULE: Label = named("rule", 200);
+const TASK: Label = named("task", 50);
+const WINDOW: Label = named("window", 200);
+const SUCCESS: Label = of("result", &["ok", "failed"]);
+/// How Redis is, in the words of `state/redis`.
+pub(super) const REDIS: &[&str] =
+    &["up", "busy", "full", "loading", "not_allowed", "read_only", "slow", "unreachable", "refused"];
+
+const fn named(name: &'static str, most: usize) -> Label {
+    Label { name, values: Values::Named(most) }
 }
 
-impl Metric {
-    /// Every metric.
-    pub const ALL: [Self; 41] = [
-        Self::AmbiguousOldest,
-        Self::AmbiguousOpen,
-        Self::AuthFailures,
-        Self::BudgetAmbiguous,
-        Self::BudgetForecast,
-        Self::BudgetLimit,
-        Self::BudgetReserved,
-        Self::BudgetSpent,
-        Self::BudgetWindowEnd,
-        Self::BuildInfo,
-        Self::CircuitState,
-        Self::Cost,
-        Self::CostAvoided,
-        Self::FlightDuplicates,
-        Self::Flights,
-        Self::FlightTakeovers,
-        Self::HttpRequests,
-        Self::Idempotency,
-        Self::ImageBytes,
-        Self::Images,
-        Self::ImagesRejected,
-        Self::InFlight,
-        Self::Jobs,
-        Self::LabelOverflow,
-        Self::LedgerCommit,
-        Self::LedgerErrors,
-        Self::OutboundBlocked,
-        Self::Overhead,
-        Self::PolicyDecisions,
-        Self::PolicyInfo,
-        Self::PolicyLastReload,
-        Self::PolicyReloads,
-        Self::ProviderAttempts,
-        Self::ProviderDuration,
-        Self::QuotaCapacity,
-        Self::QuotaDecisions,
-        Self::QuotaRemaining,
-        Self::RequestDuration,
-        Self::Retries,
-        Self::Shed,
-        Self::Webhooks,
-    ];
+const fn of(name: &'static str, values: &'static [&'static str]) -> Label {
+    Label { name, values: Values::Closed(values) }
+}
 
-    /// Its row.
-    pub const fn spec(self) -> Spec {
-        match self {
-            Self::HttpRequests
-            | Self::RequestDuration
-            | Self::InFlight
-            | Self::Shed
-            | Self::Overhead
-            | Self::AuthFailures
-            | Self::OutboundBlocked
-            | Self::LabelOverflow
-            | Self::BuildInfo => self.door(),
-            Self::ProviderAttempts
-            | Self::ProviderDuration
-            | Self::CircuitState
-            | Self::Retries
-            | Self::QuotaCapacity
-            | Self::QuotaRemaining
-            | Self::QuotaDecisions
-            | Self::Images
-            | Self::ImageBytes
-            | Self::ImagesRejected => self.providers(),
-            Self::BudgetAmbiguous
-            | Self::BudgetForecast
-            | Self::BudgetLimit
-            | Self::BudgetReserved
-            | Self::BudgetSpent
-            | Self::BudgetWindowEnd => self.budgets(),
-            _ => self.money(),
+/// One row a metric: variant, kind, unit, name, labels, help.
+macro_rules! metrics {
+    ($($variant:ident = $kind:ident $unit:ident $name:literal [$($label:expr),*] $help:literal;)*) => {
+        /// The metrics; each one's help says what it counts.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Metric {
+            $(#[doc = $help] $variant,)*
         }
-    }
 
-    /// Rows about the caps on money.
-    const fn budgets(self) -> Spec {
-        let (name, help) = match self {
-            Self::BudgetLimit => ("tollgate_budget_limit_usd", "The cap of a budget."),
-            Self::BudgetSpent => ("tollgate_budget_spent_usd", "Dollars charged in a budget's period."),
-            Self::BudgetReserved => ("tollgate_budget_reserved_usd", "Dollars set aside for what is under way."),
-            Self::BudgetAmbiguous => {
-                ("tollgate_budget_ambiguous_usd", "Dollars in doubt, which count like spent ones.")
-            }
-            Self::BudgetForecast => (
-                "tollgate_budget_forecast_usd",
-                "What a budget will have spent when the day ends, at its period's mean rate; absent without one.",
-            ),
-            _ => {
-                return Spec {
-                    name: "tollgate_budget_window_end_timestamp_seconds",
-                    kind: Kind::Gauge,
-                    unit: Unit::Seconds,
-                    labels: &["budget"],
-                    help: "When a budget begins anew; absent when never.",
-                };
-            }
-        };
-        usd(name, Kind::Gauge, &["budget"], help)
-    }
+        impl Metric {
+            /// Every metric.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-    /// Rows about the gateway's own door.
-    const fn door(self) -> Spec {
-        match self {
-            Self::HttpRequests => count(
-                "tollgate_http_requests_total",
-                &["route", "method", "code"],
-                "HTTP requests answered, by route and status code.",
-            ),
-            Self::RequestDuration => time(
-                "tollgate_request_duration_seconds",
-                REQUEST,
-                &["route", "outcome"],
-                "From a request's first byte read to its answer's last byte handed to the connection.",
-            ),
-            Self::InFlight => gauge("tollgate_requests_in_flight", &["route"], "HTTP requests under way."),
-            Self::Shed => count("tollgate_shed_total", &["reason"], "Requests and connections turned away unserved."),
-            Self::Overhead => time(
-                "tollgate_overhead_seconds",
-                OWN,
-                &["stage"],
-                "Time of our own in a generation; stage=\"total\" is all of it, waiting for providers excluded.",
-            ),
-            Self::AuthFailures => {
-                count("tollgate_auth_failures_total", &["reason"], "Requests with no key, an unknown key or no scope.")
+            /// Its row.
+            pub const fn spec(self) -> Spec {
+                match self {
+                    $(Self::$variant => Spec {
+                        name: $name,
+                        kind: metrics!(@$kind $unit),
+                        unit: Unit::$unit,
+                        labels: { const LABELS: &[Label] = &[$($label),*]; LABELS },
+                        help: $help,
+                    },)*
+                }
             }
-            Self::OutboundBlocked => count(
-                "tollgate_outbound_blocked_total",
-                &["surface"],
-                "Outbound connections refused by the address guard.",
-            ),
-            Self::LabelOverflow => count(
-                "tollgate_metric_label_overflow_total",
-                &["label"],
-                "Values beyond a label's cap, counted under \"other\".",
-            ),
-            _ => gauge("tollgate_build_info", &["version"], "1, with the version that runs."),
         }
-    }
-
-    /// Rows about providers and their pictures.
-    const fn providers(self) -> Spec {
-        match self {
-            Self::ProviderAttempts => count(
-                "tollgate_provider_attempts_total",
-                &["provider", "model", "outcome"],
-                "Calls to providers by how they ended: ok or the class of the fault.",
-            ),
-            Self::ProviderDuration => time(
-                "tollgate_provider_attempt_duration_seconds",
-                REQUEST,
-                &["provider", "model"],
-                "Duration of a call to a provider.",
-            ),
-            Self::CircuitState => gauge(
-                "tollgate_provider_circuit_state",
-                &["provider", "state"],
-                "1 for the breaker's state: closed conducts, open refuses.",
-            ),
-            Self::Retries => {
-                count("tollgate_retries_total", &["provider", "result"], "Retries sent, and retries refused, by why.")
-            }
-            Self::QuotaCapacity => {
-                gauge("tollgate_quota_capacity_units", &["provider", "window"], "Units that a provider's limit allows.")
-            }
-            Self::QuotaRemaining => {
-                gauge("tollgate_quota_remaining_units", &["provider", "window"], "Units left in a provider's limit.")
-            }
-            Self::QuotaDecisions => count(
-                "tollgate_quota_decisions_total",
-                &["provider", "window", "result"],
-                "Draws from a provider's limits: allowed or denied.",
-            ),
-            Self::Images => {
-                count("tollgate_images_total", &["provider", "model", "format"], "Pictures answered to callers.")
-            }
-            Self::ImageBytes => Spec {
-                name: "tollgate_image_bytes_total",
-                kind: Kind::Counter,
-                unit: Unit::Bytes,
-                labels: &["direction"],
-                help: "Bytes of pictures; out is to callers.",
-            },
-            _ => count(
-                "tollgate_images_rejected_total",
-                &["provider", "reason"],
-                "Answers of providers whose picture failed our checks.",
-            ),
-        }
-    }
-
-    /// Rows about money and the policy that spends it.
-    const fn money(self) -> Spec {
-        match self {
-            Self::Cost => usd(
-                "tollgate_cost_usd_total",
-                Kind::Counter,
-                &["provider", "model", "basis"],
-                "Dollars charged by providers, by how the amount is known; equals the ledger's settled sum.",
-            ),
-            Self::CostAvoided => usd(
-                "tollgate_cost_avoided_usd_total",
-                Kind::Counter,
-                &["why"],
-                "Dollars not spent because a purchase was shared; baseline: the price of the purchase that was shared.",
-            ),
-            Self::AmbiguousOpen => usd(
-                "tollgate_ambiguous_open_usd",
-                Kind::Gauge,
-                &["provider"],
-                "Dollars held because nobody knows yet whether the provider charged.",
-            ),
-            Self::AmbiguousOldest => Spec {
-                name: "tollgate_ambiguous_oldest_timestamp_seconds",
-                kind: Kind::Gauge,
-                unit: Unit::Seconds,
-                labels: &["provider"],
-                help: "When the oldest such attempt was made; 0 when there is none.",
-            },
-            Self::LedgerCommit => time(
-                "tollgate_ledger_commit_duration_seconds",
-                OWN,
-                &[],
-                "From handing a row to the ledger until it is durable.",
-            ),
-            Self::LedgerErrors => {
-                count("tollgate_ledger_errors_total", &["kind"], "Rows that the ledger could not write.")
-            }
-            Self::Flights => count(
-                "tollgate_flights_total",
-                &["role"],
-                "Requests by their part in a shared purchase: leader, local_follower, remote_follower, solo.",
-            ),
-            Self::FlightDuplicates => count(
-                "tollgate_flight_duplicate_leaders_total",
-                &[],
-                "Purchases of which another replica made one too, after a lease was lost.",
-            ),
-            Self::FlightTakeovers => {
-                count("tollgate_flight_takeovers_total", &[], "Flights taken over from a leader that was lost.")
-            }
-            Self::Idempotency => count(
-                "tollgate_idempotency_total",
-                &["result"],
-                "Requests that may be repeats: new, joined, replayed, or mismatch (another body under the key).",
-            ),
-            Self::Jobs => gauge("tollgate_jobs", &["state"], "Jobs that have not ended, by state."),
-            Self::Webhooks => count(
-                "tollgate_webhooks_total",
-                &["result"],
-                "Webhook deliveries: delivered, retried, gave_up or blocked.",
-            ),
-            Self::PolicyInfo => gauge("tollgate_policy_info", &["hash"], "1 for the policy in force, by its digest."),
-            Self::PolicyReloads => {
-                count("tollgate_policy_reloads_total", &["result"], "Reloads of the policy: ok or failed.")
-            }
-            Self::PolicyLastReload => gauge(
-                "tollgate_policy_last_reload_success",
-                &[],
-                "1 when the last reload took effect, 0 when the policy before it stays in force.",
-            ),
-            _ => count(
-                "tollgate_policy_decisions_total",
-                &["rule", "result"],
-                "Plans made, by the rule that decided: planned or no_plan.",
-            ),
-        }
-    }
+    };
+    (@counter $unit:ident) => { Kind::Counter };
+    (@gauge $unit:ident) => { Kind::Gauge };
+    (@request $unit:ident) => { Kind::Histogram(REQUEST) };
+    (@own $unit:ident) => { Kind::Histogram(OWN) };
+    (@share $unit:ident) => { Kind::Histogram(SHARE) };
 }
 
-const fn count(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Spec {
-    Spec { name, kind: Kind::Counter, unit: Unit::Count, labels, help }
-}
+metrics! {
+    // ── The door ──
+    HttpRequests = counter Count "tollgate_http_requests_total"
+        [ROUTE, of("method", &["DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"]), named("code", 60)]
+        "HTTP requests answered, by route and status code.";
+    RequestDuration = request Seconds "tollgate_request_duration_seconds" [ROUTE, named("outcome", 60)]
+        "Seconds from a request's first byte read to its answer's last byte handed to the connection.";
+    InFlight = gauge Count "tollgate_requests_in_flight" [ROUTE] "HTTP requests under way.";
+    Shed = counter Count "tollgate_shed_total" [of("reason", &["connections", "overloaded"])]
+        "Requests and connections turned away unserved.";
+    Pressure = gauge Ratio "tollgate_pressure_ratio" [of("monitor", &["connections", "requests"])]
+        "Share of a bound of the doors that is in use; at 1 the next one is turned away.";
+    Overhead = own Seconds "tollgate_overhead_seconds"
+        [of("stage", &["auth", "policy", "quota", "ledger", "queue", "encode", "total"])]
+        "Seconds of our own in a generation, by stage; total is all of it, waiting for providers excluded.";
+    AuthFailures = counter Count "tollgate_auth_failures_total" [of("reason", &["missing", "unknown", "scope"])]
+        "Requests with no key, an unknown key or a key without the scope.";
+    OutboundBlocked = counter Count "tollgate_outbound_blocked_total"
+        [of("surface", &["provider", "result_url", "webhook"])]
+        "Outbound connections refused by the address guard.";
+    LabelOverflow = counter Count "tollgate_metric_label_overflow_total" [named("metric", 200), named("label", 60)]
+        "Values beyond a label's cap or set, counted under the value other.";
+    BuildInfo = gauge Count "tollgate_build_info" [named("version", 4), named("commit", 4)]
+        "1, with the version and the commit that run.";
 
-const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Spec {
-    Spec { name, kind: Kind::Gauge, unit: Unit::Count, labels, help }
-}
+    // ── Providers ──
+    ProviderAttempts = counter Count "tollgate_provider_attempts_total"
+        [PROVIDER, MODEL, of("outcome", &["ok", "garbled", "moderated", "out_of_credit", "rejected", "throttled",
+            "timed_out", "unauthorized", "unavailable", "abandoned"])]
+        "Calls to providers by how they ended: ok, the class of the fault, or abandoned by a shutdown.";
+    ProviderDuration = request Seconds "tollgate_provider_attempt_duration_seconds" [PROVIDER, MODEL]
+        "Seconds of a call to a provider, from its first byte sent to its last received.";
+    TimeToHeaders = request Seconds "tollgate_provider_time_to_headers_seconds" [PROVIDER]
+        "Seconds from a call's first byte sent to the head of its reply.";
+    CircuitState = gauge Count "tollgate_provider_circuit_state"
+        [PROVIDER, of("state", &["closed", "half_open", "open"])]
+        "1 for the state that a provider's breaker is in: closed conducts, open refuses.";
+    Retries = counter Count "tollgate_retries_total"
+        [PROVIDER, of("result", &["sent", "no_budget", "unsafe", "deadline"])]
+        "Retries sent, and retries refused, by why.";
+    QuotaCapacity = gauge Count "tollgate_quota_capacity_units" [PROVIDER, WINDOW]
+        "Units that a provider's limit allows at once.";
+    QuotaRemaining = gauge Count "tollgate_quota_remaining_units" [PROVIDER, WINDOW]
+        "Units left in a provider's limit.";
+    QuotaDecisions = counter Count "tollgate_quota_decisions_total"
+        [PROVIDER, WINDOW, of("result", &["allowed", "denied", "delayed", "shadow_denied"])]
+        "Draws from a limit: allowed, delayed, denied, or shadow_denied by a limit that only counts.";
+    QuotaMode = gauge Count "tollgate_quota_mode" [of("mode", &["shared", "local", "refuse"])]
+        "1 for where limits are kept now: shared between replicas, in this process, or nowhere and refused.";
+    RedisState = gauge Count "tollgate_redis_state" [of("state", REDIS)] "1 for how Redis is: up, or why it is away.";
+    Replicas = gauge Count "tollgate_replicas" [] "Gateways that share limits, as last heard in Redis.";
+    RedisDuration = own Seconds "tollgate_redis_operation_duration_seconds"
+        [of("op", &["draw", "join", "land", "script", "command", "ping"])]
+        "Seconds of an exchange with Redis.";
+    RedisErrors = counter Count "tollgate_redis_errors_total" [of("kind", &["away", "timeout", "answer"])]
+        "Exchanges with Redis that failed.";
+    Images = counter Count "tollgate_images_total" [PROVIDER, MODEL, of("format", &["png", "jpeg", "webp"])]
+        "Pictures answered to callers.";
+    ImageBytes = counter Bytes "tollgate_image_bytes_total" [of("direction", &["in", "out"])]
+        "Bytes of pictures; in is from providers, out is to callers.";
+    ImagesRejected = counter Count "tollgate_images_rejected_total" [PROVIDER, of("reason", &["garbled", "verifier"])]
+        "Pictures of providers that our checks refused: not a picture, or not what was asked.";
+    QualityScore = share Ratio "tollgate_quality_score_ratio" [PROVIDER, MODEL, of("check", &["verifier"])]
+        "Scores from 0 to 1 that a check gave to pictures.";
+    DriftScore = gauge Ratio "tollgate_drift_dissimilarity_ratio" [MODEL]
+        "How far a model's pictures of the fixed prompts are from its baseline: 0 is the same, 1 unlike.";
+    DriftChecks = counter Count "tollgate_drift_checks_total" [of("result", &["same", "changed", "baseline", "failed"])]
+        "Pictures of fixed prompts compared with their baseline, by the finding.";
 
-const fn time(
-    name: &'static str,
-    buckets: &'static [f64],
-    labels: &'static [&'static str],
-    help: &'static str,
-) -> Spec {
-    Spec { name, kind: Kind::Histogram(buckets), unit: Unit::Seconds, labels, help }
-}
+    // ── Money ──
+    Cost = counter Usd "tollgate_cost_usd_total" [PROVIDER, MODEL, of("basis", &["price_table", "provider_usage"])]
+        "Dollars charged by providers, by how the amount is known; equals the ledger's settled sum.";
+    CostAvoided = counter Usd "tollgate_cost_avoided_usd_total"
+        [of("why", &["coalesced", "replayed", "cheaper_plan"])]
+        "Dollars not spent. Baseline of coalesced and replayed: the price of the purchase that was shared. Baseline of a cheaper plan: the expected price of the feasible plan with the highest expected acceptance for the same request.";
+    BudgetLimit = gauge Usd "tollgate_budget_limit_usd" [BUDGET] "Dollars that a budget allows in its window.";
+    BudgetSpent = gauge Usd "tollgate_budget_spent_usd" [BUDGET] "Dollars charged to a budget in its window.";
+    BudgetReserved = gauge Usd "tollgate_budget_reserved_usd" [BUDGET]
+        "Dollars set aside of a budget for what is under way.";
+    BudgetAmbiguous = gauge Usd "tollgate_budget_ambiguous_usd" [BUDGET]
+        "Dollars of a budget in doubt, which count like spent ones.";
+    BudgetForecast = gauge Usd "tollgate_budget_forecast_usd" [BUDGET]
+        "Dollars that a budget will have spent when its day ends, at its period's mean rate; absent without one.";
+    BudgetWindowEnd = gauge Seconds "tollgate_budget_window_end_timestamp_seconds" [BUDGET]
+        "When a budget begins anew, in seconds since 1970; absent when never.";
+    AmbiguousOpen = gauge Usd "tollgate_ambiguous_open_usd" [PROVIDER]
+        "Dollars held because nobody knows yet whether the provider charged.";
+    AmbiguousOldest = gauge Seconds "tollgate_ambiguous_oldest_timestamp_seconds" [PROVIDER]
+        "When the oldest attempt in doubt was made, in seconds since 1970; 0 when there is none.";
+    LedgerCommit = own Seconds "tollgate_ledger_commit_duration_seconds" []
+        "Seconds from handing a row to the ledger until it is durable.";
+    LedgerErrors = counter Count "tollgate_ledger_errors_total" [of("kind", &["unavailable", "not_open", "reused"])]
+        "Rows that the ledger could not write.";
+    LedgerDrift = gauge Usd "tollgate_ledger_drift_usd" []
+        "Dollars by which the ledger's settled sum differs from the counters of this process.";
 
-const fn usd(name: &'static str, kind: Kind, labels: &'static [&'static str], help: &'static str) -> Spec {
-    Spec { name, kind, unit: Unit::Usd, labels, help }
+    // ── Shared purchases, jobs, webhooks ──
+    Flights = counter Count "tollgate_flights_total"
+        [of("role", &["leader", "local_follower", "remote_follower", "solo"])]
+        "Requests by their part in a shared purchase.";
+    FlightTakeovers = counter Count "tollgate_flight_takeovers_total" []
+        "Flights taken over from a leader that was lost.";
+    FlightDuplicates = counter Count "tollgate_flight_duplicate_leaders_total" []
+        "Purchases of which another replica made one too, after a lease was lost.";
+    Idempotency = counter Count "tollgate_idempotency_total"
+        [of("result", &["new", "replayed", "joined", "mismatch", "expired"])]
+        "Requests that may be repeats; mismatch is another body under the same key.";
+    Jobs = gauge Count "tollgate_jobs" [of("state", &["queued", "running"])] "Jobs that have not ended, by state.";
+    JobsOldestQueued = gauge Seconds "tollgate_jobs_oldest_queued_timestamp_seconds" []
+        "When the oldest job that still waits was queued, in seconds since 1970; 0 when none waits.";
+    JobWait = request Seconds "tollgate_job_wait_seconds" [] "Seconds that a job waited before it ran.";
+    Webhooks = counter Count "tollgate_webhook_deliveries_total"
+        [of("outcome", &["delivered", "retried", "gave_up", "blocked"])]
+        "Deliveries of webhooks by how they ended.";
+
+    // ── Policy and planner ──
+    PolicyInfo = gauge Count "tollgate_policy_info" [named("hash", 1000)] "1 for the policy in force, by its digest.";
+    PolicyReloads = counter Count "tollgate_policy_reloads_total" [SUCCESS] "Reloads of the policy.";
+    PolicyLastReload = gauge Count "tollgate_policy_last_reload_success" []
+        "1 when the last reload took effect, 0 when the policy before it stays in force.";
+    PolicyDecisions = counter Count "tollgate_policy_decisions_total" [RULE, of("result", &["planned", "no_plan"])]
+        "Plans made, by the rule that decided.";
+    ShadowDecisions = counter Count "tollgate_policy_shadow_decisions_total"
+        [of("agreement", &["same", "other_model", "other_plan", "refused"])]
+        "Requests decided by a shadow policy too, by whether it agreed.";
+    ShadowDelta = counter Usd "tollgate_policy_shadow_delta_usd_total" [of("direction", &["dearer", "cheaper"])]
+        "Dollars by which the shadow policy's plans were expected to cost more, or less, than the plans that ran.";
+    Plans = counter Count "tollgate_plans_total" [TASK, of("shape", &["single", "upscaled", "verified", "drafted"])]
+        "Plans that ran, by task and by shape: one call, with an upscaler, with a verifier, or best of several drafts.";
+    PlanReasons = counter Count "tollgate_plan_candidates_total" [named("reason", 40)]
+        "Candidate plans by EXPLAIN's verdict: chosen, or the reason against them.";
+    Acceptance = gauge Ratio "tollgate_acceptance_ratio" [MODEL, TASK, of("bound", &["lower", "mean", "upper"])]
+        "Believed probability that a person accepts a model's picture for a task: mean and 90 % interval.";
+    AcceptanceVerdicts = gauge Count "tollgate_acceptance_verdicts" [MODEL, TASK]
+        "Verdicts of people behind the belief; the policy's guess alone at 0.";
+    Verdicts = counter Count "tollgate_review_verdicts_total" [MODEL, TASK, of("verdict", &["accepted", "rejected"])]
+        "Verdicts of people on pictures.";
+    ModelPrice = gauge Usd "tollgate_model_price_usd" [PROVIDER, MODEL]
+        "Expected dollars for one picture of a model at 1024x1024.";
+
+    // ── The process ──
+    ProcessCpu = counter Seconds "tollgate_process_cpu_seconds_total" [] "Seconds of processor time used.";
+    ProcessMemory = gauge Bytes "tollgate_process_resident_bytes" [] "Bytes of memory that are resident.";
+    ProcessFiles = gauge Count "tollgate_process_open_files" [] "File descriptors that are open.";
+    Traces = counter Count "tollgate_traces_total" [of("result", &["sent", "lost"])]
+        "Traces sent to the collector, and traces that it did not take.";
+    RuntimeTasks = gauge Count "tollgate_runtime_tasks" [] "Tasks that are alive in the runtime.";
 }
 
 #[cfg(test)]
@@ -395,6 +280,16 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::domain::fault::Class;
+    use crate::domain::image::Format;
+
+    fn closed(metric: Metric, label: &str) -> &'static [&'static str] {
+        let found = metric.spec().labels.iter().find(|known| known.name == label).unwrap();
+        match found.values {
+            Values::Closed(values) => values,
+            Values::Named(_) => panic!("{label} is open"),
+        }
+    }
 
     #[test]
     fn names_are_unique_and_say_their_unit() {
@@ -407,20 +302,52 @@ mod tests {
             assert_eq!(spec.kind == Kind::Counter, spec.name.ends_with("_total"), "{}", spec.name);
             match spec.unit {
                 Unit::Bytes => assert!(spec.name.contains("_bytes"), "{}", spec.name),
-                Unit::Seconds => assert!(spec.name.contains("_seconds"), "{}", spec.name),
-                Unit::Usd => assert!(spec.name.contains("_usd"), "{}", spec.name),
+                Unit::Ratio => assert!(spec.name.ends_with("_ratio"), "{}", spec.name),
+                Unit::Seconds => {
+                    assert!(
+                        spec.name.contains("_seconds") && spec.help.to_lowercase().contains("second")
+                            || spec.name.contains("_timestamp_"),
+                        "{}",
+                        spec.name
+                    );
+                }
+                Unit::Usd => assert!(spec.name.contains("_usd") && spec.help.starts_with(['D', 'E']), "{}", spec.name),
                 Unit::Count => {}
             }
         }
-        assert_eq!(seen.len(), Metric::ALL.len());
     }
 
     #[test]
-    fn buckets_rise() {
+    fn labels_are_few_and_named_once() {
+        for metric in Metric::ALL {
+            let labels = metric.spec().labels;
+            let names: BTreeSet<_> = labels.iter().map(|label| label.name).collect();
+            assert!(names.len() == labels.len() && labels.len() <= 4, "{metric:?}");
+            for label in labels {
+                if let Values::Closed(values) = label.values {
+                    let different: BTreeSet<_> = values.iter().collect();
+                    assert_eq!(different.len(), values.len(), "{metric:?} {}", label.name);
+                    assert!(!values.contains(&"other"), "{metric:?}: `other` is for what is none of them");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn buckets_rise_and_reach_five_minutes() {
         for metric in Metric::ALL {
             if let Kind::Histogram(bounds) = metric.spec().kind {
                 assert!(bounds.windows(2).all(|pair| pair[0] < pair[1]), "{metric:?}");
             }
         }
+        assert_eq!(REQUEST.last(), Some(&300.0));
+    }
+
+    #[test]
+    fn closed_sets_hold_the_words_of_the_domain() {
+        let outcomes = closed(Metric::ProviderAttempts, "outcome");
+        assert!(Class::ALL.into_iter().all(|class| outcomes.contains(&class.name())), "{outcomes:?}");
+        let formats = closed(Metric::Images, "format");
+        assert!(Format::ALL.into_iter().all(|format| formats.contains(&format.name())), "{formats:?}");
     }
 }

@@ -54,8 +54,13 @@ pub struct Receipt {
     pub cost: Money,
     /// Left in doubt.
     pub ambiguous: Money,
-    /// What a joined or replayed answer would have cost.
+    /// What a joined or replayed answer would have cost; for a bought one, what the feasible plan with the highest
+    /// expected acceptance was expected to cost more.
     pub avoided: Money,
+    /// The shape of the plan that ran: `single`, `upscaled`, `verified`, `drafted`.
+    pub shape: Option<&'static str>,
+    /// How many candidate plans EXPLAIN gives each verdict: `chosen`, or a reason's code.
+    pub reasons: Vec<(&'static str, u64)>,
     /// Every attempt of this request; empty for joined and replayed.
     pub attempts: Vec<Attempt>,
     /// Images answered, with their format names and bytes.

@@ -25,7 +25,7 @@ impl ModelSeries {
         let attempt = |outcome| instruments.counter(Metric::ProviderAttempts, &[provider, model, outcome]);
         let cost = |basis: Basis| instruments.counter(Metric::Cost, &[provider, model, basis.name()]);
         let image = |format: Format| instruments.counter(Metric::Images, &[provider, model, format.name()]);
-        let outcomes = ["ok"].into_iter().chain(Class::ALL.map(Class::name));
+        let outcomes = ["ok", "abandoned"].into_iter().chain(Class::ALL.map(Class::name));
         Self {
             attempts: outcomes.map(|outcome| (outcome, attempt(outcome))).collect(),
             odd_attempts: attempt(super::labels::OTHER),

@@ -25,11 +25,13 @@ pub(super) fn bought() -> Receipt {
         cost: Money::from_micros(35_000),
         ambiguous: Money::ZERO,
         avoided: Money::ZERO,
+        shape: Some("single"),
+        reasons: vec![("chosen", 1), ("floor", 7)],
         attempts: vec![failed, paid],
         images: vec![("png", 1000)],
         total: Duration::from_millis(5123),
         provider: Duration::from_millis(5116),
-        stages: vec![("plan", Duration::from_micros(40))],
+        stages: vec![("policy", Duration::from_micros(40))],
         prompt: "a red fox\u{1b}[2J\u{202e}\n".into(),
     }
 }
@@ -60,7 +62,9 @@ fn a_receipt_counts_attempts_images_and_exact_money() {
     has(&text, r#"tollgate_images_total{format="png",model="stability/sd3.5-medium",provider="stability"} 3"#);
     has(&text, r#"tollgate_image_bytes_total{direction="out"} 3000"#);
     has(&text, r#"tollgate_policy_decisions_total{result="planned",rule="drafts"} 3"#);
-    has(&text, r#"tollgate_overhead_seconds_count{stage="plan"} 3"#);
+    has(&text, r#"tollgate_plans_total{shape="single",task="concept"} 3"#);
+    has(&text, r#"tollgate_plan_candidates_total{reason="floor"} 21"#);
+    has(&text, r#"tollgate_overhead_seconds_count{stage="policy"} 3"#);
     has(&text, r#"tollgate_overhead_seconds_bucket{stage="total",le="0.01"} 3"#);
 }
 
@@ -111,14 +115,87 @@ fn only_one_policy_is_in_force() {
 }
 
 #[test]
-fn names_beyond_the_cap_become_other() {
+fn names_beyond_the_cap_and_words_of_no_set_become_other() {
     let telemetry = Telemetry::new(false).unwrap();
-    for at in 0..NAMES + 3 {
+    let most = Metric::QuotaDecisions.spec().labels.iter().find(|label| label.name == "window").unwrap().values;
+    let Values::Named(most) = most else { panic!("{most:?}") };
+    for at in 0..most + 3 {
         telemetry.quota("stability", &format!("limit{at}"), "denied");
     }
+    telemetry.shed("a word that nobody knows");
     let text = telemetry.render();
     has(&text, r#"tollgate_quota_decisions_total{provider="stability",result="denied",window="other"} 3"#);
-    has(&text, r#"tollgate_metric_label_overflow_total{label="window"} 3"#);
+    has(&text, r#"tollgate_metric_label_overflow_total{label="window",metric="tollgate_quota_decisions_total"} 3"#);
+    has(&text, r#"tollgate_shed_total{reason="other"} 1"#);
+    has(&text, r#"tollgate_metric_label_overflow_total{label="reason",metric="tollgate_shed_total"} 1"#);
+}
+
+#[test]
+fn every_series_of_closed_sets_begins_at_zero() {
+    let telemetry = Telemetry::new(false).unwrap();
+    telemetry.expect([("stability", "stability/core")]);
+    telemetry.expect_policy(["drafts"], ["concept"]);
+    let text = telemetry.render();
+    for metric in Metric::ALL {
+        let spec = metric.spec();
+        let given = ["provider", "model", "rule", "task"];
+        let named = spec.labels.iter().filter(|label| matches!(label.values, Values::Named(_)));
+        let known = named.clone().all(|label| given.contains(&label.name));
+        let together = !named.clone().any(|label| label.name == "task") || named.count() == 1;
+        if spec.kind != Kind::Gauge && known && together {
+            let suffix = if spec.kind == Kind::Counter { "" } else { "_count" };
+            let begins = format!("{}{suffix}", spec.name);
+            let of_this = |line: &&str| line.strip_prefix(&begins).is_some_and(|rest| rest.starts_with(['{', ' ']));
+            let wanted: usize = spec
+                .labels
+                .iter()
+                .map(|label| match label.values {
+                    Values::Closed(set) => set.len(),
+                    Values::Named(_) => 1,
+                })
+                .product();
+            let series = text.lines().filter(of_this).count();
+            // The model's own series bring a few that stand for odd words; rules begin with `none` too.
+            assert!(series >= wanted, "{metric:?}: {series} of {wanted}");
+        }
+    }
+    has(&text, r#"tollgate_plans_total{shape="upscaled",task="concept"} 0"#);
+    has(&text, r#"tollgate_policy_decisions_total{result="no_plan",rule="none"} 0"#);
+}
+
+#[test]
+fn shares_are_shown_as_shares_and_states_exclude_each_other() {
+    let telemetry = Telemetry::new(false).unwrap();
+    telemetry.pressure("requests", 1, 4);
+    telemetry.quota_mode("shared");
+    telemetry.quota_mode("local");
+    telemetry.shadow("other_model", Money::from_micros(-20_000));
+    telemetry.quality_score("stability", "stability/core", "verifier", 0.83);
+    let prior = crate::domain::quality::Prior { mean: 0.75, weight: 8.0 };
+    let belief = crate::domain::quality::Posterior::new(prior, 9.0, 3.0);
+    telemetry.acceptance("stability/core", "concept", belief);
+    let text = telemetry.render();
+    has(&text, r#"tollgate_pressure_ratio{monitor="requests"} 0.25"#);
+    has(&text, r#"tollgate_quota_mode{mode="shared"} 0"#);
+    has(&text, r#"tollgate_quota_mode{mode="local"} 1"#);
+    has(&text, r#"tollgate_policy_shadow_delta_usd_total{direction="cheaper"} 0.02"#);
+    has(
+        &text,
+        r#"tollgate_quality_score_ratio_bucket{check="verifier",model="stability/core",provider="stability",le="0.85"} 1"#,
+    );
+    has(&text, r#"tollgate_acceptance_ratio{bound="mean",model="stability/core",task="concept"} 0.75"#);
+    has(&text, r#"tollgate_acceptance_verdicts{model="stability/core",task="concept"} 12"#);
+}
+
+#[test]
+fn the_process_accounts_for_itself() {
+    let text = Telemetry::new(false).unwrap().render();
+    let of = |name: &str| -> f64 {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(of("tollgate_process_resident_bytes ") > 1e6);
+    assert!(of("tollgate_process_open_files ") >= 3.0);
 }
 
 #[test]

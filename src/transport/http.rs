@@ -56,6 +56,13 @@ impl fmt::Display for NotBuilt {
 
 impl Error for NotBuilt {}
 
+impl NotBuilt {
+    /// For this reason.
+    pub(super) fn because(why: String) -> Self {
+        Self(why)
+    }
+}
+
 impl HttpTransport {
     /// A transport with the system's resolver and root certificates.
     pub fn new() -> Result<Self, NotBuilt> {
@@ -129,7 +136,11 @@ impl Transport for HttpTransport {
                 .map_err(|error| ours(&format!("the call cannot be written: {}", root_cause(&error))))?;
             let doubt = Doubt { transport: self, stage: call.stage, begun, provider: &endpoint.provider };
             let exchange = async {
+                let sent = Instant::now();
                 let response = route.client.execute(request).await.map_err(|error| doubt.unanswered(&error))?;
+                if let Some(telemetry) = &self.telemetry {
+                    telemetry.time_to_headers(&endpoint.provider, sent.elapsed());
+                }
                 receive(response, self.most, &doubt).await
             };
             timeout_at(deadline, exchange).await.unwrap_or_else(|_| Err(doubt.late()))

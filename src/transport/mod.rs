@@ -6,6 +6,7 @@
 
 pub mod guard;
 mod http;
+pub mod otlp;
 mod outgoing;
 mod scripted;
 mod secret;

@@ -18,6 +18,7 @@ use url::Url;
 
 use super::Secret;
 use crate::provider::{Auth, Body, Call, Method, Part};
+use crate::telemetry::trace;
 
 /// Whether any byte of a request may have left.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +50,9 @@ pub(super) fn request(
     let mut builder = client.request(method, url);
     for (name, value) in &call.headers {
         builder = builder.header(*name, value);
+    }
+    if let Some(traceparent) = trace::traceparent() {
+        builder = builder.header("traceparent", traceparent);
     }
     if let Some(credential) = credential {
         builder = authorize(builder, call.auth, credential.reveal());

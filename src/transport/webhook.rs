@@ -135,9 +135,8 @@ impl Webhooks {
         match request.send().await.map(|answer| answer.status().as_u16()) {
             Ok(200..=299) => Delivered::Yes,
             Ok(410) => Delivered::Unwanted,
-            Ok(_) => Delivered::NotYet,
             Err(error) if barred(&error) => Delivered::Barred,
-            Err(_) => Delivered::NotYet,
+            Ok(_) | Err(_) => Delivered::NotYet,
         }
     }
 

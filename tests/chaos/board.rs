@@ -192,7 +192,7 @@ async fn one(seed: u64, lost: u32, forgotten: u32, take_over: bool) -> Tally {
         async move {
             sleep(Duration::from_millis(dice.random_range(0..300))).await;
             let begun = Instant::now();
-            let deadline = begun + Duration::from_secs(60);
+            let deadline = begun + Duration::from_mins(1);
             let ask = Ask { key: "k".to_owned(), owner: n.to_string(), replay: true, take_over };
             let buy = |dice: &mut StdRng| {
                 (Duration::from_millis(dice.random_range(10..25_000)), dice.random_bool(0.15), dice.random_bool(0.15))

@@ -45,7 +45,7 @@ async fn a_thousand_restless_clients_pay_for_each_want_once() {
         (left, posts) = (left + gone, posts + sent);
     }
     engine.idle().await;
-    let answers = answers.lock().unwrap();
+    let answers = std::mem::take(&mut *answers.lock().unwrap());
     let bought = world.bought().await;
     let torn = answers.values().filter(|answers| answers.len() != 1).count();
     println!(

@@ -47,8 +47,7 @@ impl World {
 
     /// The next call of the provider that the tests pin stalls there for so long.
     pub(crate) async fn stall(&self, at: &str, stall: std::time::Duration) {
-        let fault =
-            serde_json::json!([{"provider": "ideogram", "at": at, "stall_ms": stall.as_millis() as u64, "times": 1}]);
+        let fault = serde_json::json!([{"provider": "ideogram", "at": at, "stall_ms": u64::try_from(stall.as_millis()).unwrap(), "times": 1}]);
         let url = format!("http://{}/_sandbox/faults", self.sandbox.addr());
         let reply = self.client.put(url).body(fault.to_string()).send().await.unwrap();
         assert!(reply.status().is_success(), "{}", reply.text().await.unwrap());

@@ -23,6 +23,7 @@ fn every_command_explains_itself() {
         "ledger show",
         "key",
         "key new",
+        "dashboards",
         "completions",
         "doctor",
     ];

@@ -100,6 +100,7 @@ async fn a_verdict_is_taken_replaced_and_shown() {
         snapshots: Arc::clone(house.engine.snapshots()),
         ledger: Arc::clone(&house.ledger) as Arc<dyn tollgate::state::Ledger>,
         images: Arc::new(StoredImages::open(&images.path().to_string_lossy()).unwrap()),
+        reader: Arc::new(tollgate::state::reader::Tesseract::default()),
         limits: Arc::new(LocalLimits::new()),
         reader: Arc::new(Tesseract::default()),
         transport: Arc::new(HttpTransport::new().unwrap()),

@@ -31,6 +31,9 @@ pub(crate) struct DemoArgs {
     /// The simulators' world.
     #[command(flatten)]
     pub(crate) world: WorldFlags,
+    /// Play a day of traffic against it, in so many minutes
+    #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "4", value_parser = minutes)]
+    pub(crate) traffic: Option<f64>,
 }
 
 /// `tollgate sandbox`.
@@ -86,6 +89,13 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
         .unwrap_or(text)
         .parse()
         .map_err(|_| "write an IP address and a port, such as 127.0.0.1:8080 or 0.0.0.0:8080".to_owned())
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(minutes) if minutes > 0.0 && minutes <= 1440.0 => Ok(minutes),
+        _ => Err("write a number of minutes above 0, at most a real day's 1440".to_owned()),
+    }
 }
 
 fn speed(text: &str) -> Result<f64, String> {

@@ -10,6 +10,14 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::TEMPLATE;
 use super::gateway::PlaneFlags;
 
+/// `tollgate dashboards`.
+#[derive(Args, Debug)]
+pub(crate) struct DashboardsArgs {
+    /// Folder to write them into; it is made when it is missing
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+}
+
 /// `tollgate ledger`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LedgerCommand {

@@ -29,6 +29,7 @@ enum Kind {
 }
 
 const KEYS: &[(&str, &str, Kind)] = &[
+    ("audit", "hours", Kind::Whole(0..=8_760, |s| &mut s.audit_hours)),
     ("data", "dir", Kind::Path(|s| &mut s.data)),
     ("images", "url", Kind::Text(|s| &mut s.images_url)),
     ("jobs", "at_once", Kind::Whole(1..=10_000, |s| &mut s.jobs.at_once)),
@@ -48,6 +49,8 @@ const KEYS: &[(&str, &str, Kind)] = &[
     ("server", "public_url", Kind::Text(|s| &mut s.public_url)),
     ("server", "read_seconds", Kind::Whole(1..=3_600, |s| &mut s.server.read_seconds)),
     ("state", "url", Kind::Text(|s| &mut s.state_url)),
+    ("traces", "percent", Kind::Whole(0..=100, |s| &mut s.traces.percent)),
+    ("traces", "url", Kind::Text(|s| &mut s.traces.url)),
     ("webhooks", "own", Kind::List(|s| &mut s.jobs.own)),
     ("webhooks", "secrets", Kind::Signers(|s| &mut s.jobs.signers)),
 ];

@@ -24,7 +24,7 @@ use crate::state::studio::gallery::{self, Verdict, Wanted, Window};
 use crate::state::studio::sums::{self, Sum};
 use crate::state::{LedgerFault, Record};
 
-pub use budgets::BudgetOutlook;
+pub use budgets::Outlook;
 pub use thumbs::Thumbs;
 pub use whatif::{Point, WhatIf};
 

@@ -13,7 +13,7 @@ use super::query::Query;
 use crate::domain::money::Money;
 use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
-use crate::engine::studio::{BudgetOutlook, Point, Viewer};
+use crate::engine::studio::{Outlook, Point, Viewer};
 use crate::state::Record;
 use crate::state::studio::gallery::{Generation, Shot, Stage, Verdict, Wanted, Window};
 use crate::state::studio::sums::Sum;
@@ -142,6 +142,8 @@ pub(super) async fn story(engine: &Arc<Engine>, viewer: &Viewer, id: &str) -> Re
             json.key("accept").number(opening.expected_accept);
             json.key("micros").raw(opening.expected_cost.micros());
         });
+        // How it was decided is JSON already.
+        json.key("decision").raw(opening.decision.as_deref().unwrap_or("null"));
         json.key("reserved_micros").raw(opening.reserved.micros());
         let sums = crate::domain::ledger::Sums::of(attempts);
         json.key("settled_micros").raw(sums.settled.micros());
@@ -178,7 +180,7 @@ pub(super) async fn spend(
     let last = now.as_microsecond().div_euclid(slot) * slot;
     let since = Timestamp::from_microsecond((last + slot).saturating_sub(span)).unwrap_or(Timestamp::UNIX_EPOCH);
     let sums = engine.sums(viewer, since, slot).await?;
-    let budgets = engine.budgets_of(viewer).await?;
+    let budgets = engine.outlooks(viewer).await?;
     let mut json = Json::default();
     json.object(|json| {
         json.key("since").raw(since.as_millisecond());
@@ -187,23 +189,23 @@ pub(super) async fn spend(
         json.key("sums").array(&sums, |json, row| {
             json.object(|json| sum(json, row));
         });
-        json.key("budgets").array(&budgets, |json, standing| {
-            json.object(|json| budget(json, standing));
+        json.key("budgets").array(&budgets, |json, outlook| {
+            json.object(|json| budget(json, outlook));
         });
     });
     Ok(json.finish())
 }
 
-fn budget(json: &mut Json, standing: &BudgetOutlook) {
+fn budget(json: &mut Json, Outlook { standing, end, exhausted }: &Outlook) {
     json.key("name").text(&standing.name);
-    json.key("period").text(standing.period);
-    json.key("cap").raw(standing.cap.micros());
+    json.key("period").text(standing.budget.period.name());
+    json.key("cap").raw(standing.budget.cap.micros());
     json.key("settled").raw(standing.total.settled.micros());
     json.key("reserved").raw(standing.total.reserved.micros());
     json.key("ambiguous").raw(standing.total.ambiguous.micros());
     let or_null = |number: Option<i64>| number.map_or_else(|| "null".to_owned(), |number| number.to_string());
-    json.key("forecast").raw(or_null(standing.forecast.map(Money::micros)));
-    json.key("exhausted_at").raw(or_null(standing.exhausted.map(Timestamp::as_millisecond)));
+    json.key("forecast").raw(or_null(end.map(Money::micros)));
+    json.key("exhausted_at").raw(or_null(exhausted.map(Timestamp::as_millisecond)));
 }
 
 fn sum(json: &mut Json, sum: &Sum) {
