@@ -43,7 +43,6 @@ mod webhooks;
 mod world;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use rand::rngs::StdRng;
