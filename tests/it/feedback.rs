@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tollgate::domain::request::{Ask, Fit, Prompt};
 use tollgate::engine::{Engine, Feedback, Inbound, Parts, Repeat};
 use tollgate::server::Bounds;
-use tollgate::state::{images::StoredImages, limits::LocalLimits, reader::Tesseract};
+use tollgate::state::{images::StoredImages, limits::LocalLimits};
 use tollgate::telemetry::{Telemetry, clock};
 use tollgate::transport::HttpTransport;
 
@@ -102,7 +102,6 @@ async fn a_verdict_is_taken_replaced_and_shown() {
         images: Arc::new(StoredImages::open(&images.path().to_string_lossy()).unwrap()),
         reader: Arc::new(tollgate::state::reader::Tesseract::default()),
         limits: Arc::new(LocalLimits::new()),
-        reader: Arc::new(Tesseract::default()),
         transport: Arc::new(HttpTransport::new().unwrap()),
         telemetry: Telemetry::new(false).unwrap(),
         keep_prompts: false,
