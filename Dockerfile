@@ -9,7 +9,7 @@ ENV TOLLGATE_COMMIT=${TOLLGATE_COMMIT}
 RUN cargo build --locked --profile dist --bin tollgate \
  && install -D target/dist/tollgate /out/usr/local/bin/tollgate \
  && install -D /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt \
- && install -d -o 65532 -g 65532 /out/var/lib/tollgate /out/etc/tollgate
+ && install -d -o 65532 -g 65532 /out/var/lib/tollgate /out/srv/images /out/etc/tollgate
 
 FROM scratch
 COPY --from=build /out/ /

@@ -448,3 +448,66 @@ async fn what_no_plan_can_do_says_why() {
     assert!(["comfyui", "automatic1111"].contains(&provider.as_str()), "{provider}");
     assert_eq!(house.bill().await, Money::ZERO);
 }
+
+/// Two models of one provider, a default floor that both meet, and one budget.
+fn two_models(budget: &str) -> String {
+    let model = |name: &str, usd: &str, accept: &str| {
+        format!(
+            "[model.\"stability/{name}\"]\nsizes = [\"1:1 1024x1024\"]\noptions = {{ route = \"generate/sd3\" }}\n\
+             price = [{{ from = 2026-01-01, usd = {usd} }}]\nlatency = {{ p50 = \"5s\", p95 = \"9s\" }}\n\
+             accept = {{ concept = {accept} }}\n\n"
+        )
+    };
+    let head = "version = 1\n\n[defaults]\nquality = \"plain\"\ndeadline = \"60s\"\ntask = \"concept\"\nshare = \"never\"\n\n\
+                [tier.plain]\nquality = 0.3\n\n[task.concept]\n\n[provider.stability]\n\
+                base_url = \"https://api.stability.ai\"\nkey = \"env:STABILITY_API_KEY\"\n\n";
+    let models = model("sd3.5-medium", "0.035", "0.6") + &model("sd3.5-large", "0.065", "0.95");
+    format!("{head}{models}[[budget]]\nname = \"purse\"\nusd = 0.12\nper = \"ever\"\n{budget}")
+}
+
+fn choosy() -> Ask {
+    let mut choosy = ask(SWORD);
+    choosy.quality = Some(Quality::AtLeast(0.7));
+    choosy
+}
+
+#[tokio::test]
+async fn a_budget_refuses_and_says_what_is_left() {
+    let house = House::with(|_| two_models("")).await;
+    assert_eq!(&*house.serve(choosy()).await.unwrap().model, "stability/sd3.5-large");
+    let Err(Refusal::BudgetExhausted(full)) = house.serve(choosy()).await else { panic!("38") };
+    assert_eq!((&*full.budget.name, full.left, full.resets), ("purse", Money::from_micros(55_000), None));
+    assert_eq!(house.bill().await, Money::from_micros(65_000), "nothing was sent");
+    let explained = house.engine.explain(&inbound(choosy())).await.unwrap();
+    let why =
+        explained.lines.iter().find(|line| &*line.model == "stability/sd3.5-large").unwrap().reason.clone().unwrap();
+    assert_eq!(why.code, "budget_exhausted");
+    assert!(why.text.contains("`purse` has $0.055 left"), "{}", why.text);
+    assert!(why.place.unwrap().to_string().contains("policy.toml:"));
+    // A plan that fits is bought all the same.
+    assert_eq!(&*house.serve(ask(SWORD)).await.unwrap().model, "stability/sd3.5-medium");
+    let standing = &house.engine.budgets().await.unwrap()[0];
+    assert_eq!((standing.total.settled, standing.left), (Money::from_micros(100_000), Money::from_micros(20_000)));
+}
+
+#[tokio::test]
+async fn a_budget_that_downgrades_buys_the_cheapest_of_the_tier() {
+    let house = House::with(|_| two_models("on_exhausted = \"downgrade\"\n")).await;
+    assert_eq!(&*house.serve(choosy()).await.unwrap().model, "stability/sd3.5-large");
+    let lesser = house.serve(choosy()).await.unwrap();
+    assert_eq!(&*lesser.model, "stability/sd3.5-medium");
+    assert!(lesser.adjustments.iter().any(|note| note.contains("budget `purse` had $0.055 left")), "{lesser:?}");
+    assert!(matches!(house.serve(choosy()).await, Err(Refusal::BudgetExhausted(_))));
+    assert_eq!(house.bill().await, Money::from_micros(100_000));
+}
+
+#[tokio::test]
+async fn doubt_counts_against_a_budget() {
+    let house = House::with(|_| two_models("")).await;
+    house.faults(json!([{"provider": "stability", "at": "after-bill", "reset": true}])).await;
+    assert!(house.serve(choosy()).await.is_err());
+    let standing = &house.engine.budgets().await.unwrap()[0];
+    assert_eq!((standing.total.ambiguous, standing.left), (Money::from_micros(65_000), Money::from_micros(55_000)));
+    assert!(matches!(house.serve(choosy()).await, Err(Refusal::BudgetExhausted(_))));
+    assert_eq!(house.bill().await, Money::from_micros(65_000));
+}

@@ -9,7 +9,7 @@ use tollgate::domain::catalog::{Catalog, Model, ModelIx};
 use tollgate::domain::image::Size;
 use tollgate::domain::money::Money;
 use tollgate::domain::plan::explain::explain;
-use tollgate::domain::plan::{Candidate, Gate, Planned, Reason, VerifierView, plan};
+use tollgate::domain::plan::{Candidate, Gate, Planned, Reason, VerifierView, View, plan};
 use tollgate::domain::request::{DataPolicy, Fit, GenerationRequest};
 use tollgate::domain::rule::{Source, Term};
 
@@ -122,10 +122,47 @@ fn gates_close_with_their_waits() {
     view.models[0].gate = Gate::Spent(Duration::from_secs(3));
     view.models[1].gate = Gate::Broken(Duration::from_secs(9));
     let planned = plan(&request, &market, &view, TODAY);
-    assert_eq!(planned.candidates[0].reason, Some(Reason::QuotaSpent(Duration::from_secs(3))));
+    assert_eq!(planned.best().map(|best| best.wait), Some(Duration::from_secs(3)), "it waits: nothing else fits");
     assert_eq!(planned.candidates[1].reason, Some(Reason::BreakerOpen(Duration::from_secs(9))));
-    assert_eq!(planned.shortest_quota_wait(), Some(Duration::from_secs(3)));
+    // The deadline is a minute, and nineteen of twenty calls take nine seconds.
+    view.models[0].gate = Gate::Spent(Duration::from_secs(52));
+    let planned = plan(&request, &market, &view, TODAY);
+    assert_eq!(planned.candidates[0].reason, Some(Reason::QuotaSpent(Duration::from_secs(52))));
+    assert_eq!(planned.shortest_quota_wait(), Some(Duration::from_secs(52)));
     assert!(planned.best().is_none());
+}
+
+#[test]
+fn a_wait_is_bought_as_long_as_it_is_cheaper() {
+    let market = catalog(vec![generator("acme/cheap", 10_000, 0.8), generator("acme/dear", 50_000, 0.8)]);
+    let mut request = request(1024, 0.3);
+    let mut view = view(&market);
+    let chosen = |request: &GenerationRequest, view: &View| {
+        let planned = plan(request, &market, view, TODAY);
+        let explained = explain(&planned, request, &market, view);
+        let reason = explained.lines.iter().find_map(|line| line.reason.clone()).expect("a reason against the other");
+        (explained.lines[0].model.to_string(), explained.lines[0].wait, reason.code, reason.text)
+    };
+    let spent = |view: &mut View, seconds| view.models[0].gate = Gate::Spent(Duration::from_secs(seconds));
+    // Four cents are saved; a second costs one.
+    request.terms.wait_value = Some(Money::from_micros(10_000));
+    spent(&mut view, 3);
+    let (model, wait, ..) = chosen(&request, &view);
+    assert_eq!((model.as_str(), wait), ("acme/cheap", Duration::from_secs(3)));
+    let planned = plan(&request, &market, &view, TODAY);
+    let worth = planned.worth_waiting(0, request.terms.wait_value, 1).expect("a next plan").as_secs_f64();
+    assert!((worth - 4.0).abs() < 1e-6, "{worth}");
+    spent(&mut view, 5);
+    let (model, wait, code, text) = chosen(&request, &view);
+    assert_eq!((model.as_str(), wait, code), ("acme/dear", Duration::ZERO, "quota_spent"));
+    assert_eq!(text, "its limit has room in 5.0 s, and waiting would cost $0.05, more than it saves");
+    // Without a price, the shortest wait is too long while anything else fits.
+    request.terms.wait_value = None;
+    spent(&mut view, 1);
+    let (model, _, code, text) = chosen(&request, &view);
+    assert_eq!((model.as_str(), code), ("acme/dear", "quota_spent"));
+    assert!(text.contains("wait_value_usd_per_s"), "{text}");
+    assert_eq!(plan(&request, &market, &view, TODAY).worth_waiting(0, None, 1), None);
 }
 
 #[test]

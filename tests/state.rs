@@ -29,5 +29,7 @@ mod replicas;
 mod samples;
 #[path = "support/redis.rs"]
 mod server;
+#[path = "state/studio.rs"]
+mod studio;
 #[path = "state/verdicts.rs"]
 mod verdicts;

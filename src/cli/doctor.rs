@@ -6,6 +6,7 @@
 
 mod machine;
 mod reach;
+mod shared;
 
 use serde::Serialize;
 
@@ -94,6 +95,7 @@ async fn examine(settings: &Settings, reach: bool) -> Vec<Check> {
     checks.extend(machine::addresses(settings));
     checks.push(machine::disk(settings.data()));
     checks.push(ledger(settings).await);
+    checks.extend(shared::redis(settings).await);
     let report = house::check_policy(settings);
     checks.push(policy(&report));
     if let Some(snapshot) = &report.snapshot {

@@ -3,6 +3,8 @@
 //! Why it exists: `serve`, `demo` and tests open the same house; what it takes to be safe to open is decided here once.
 //! What it refuses to know: signals, terminals, flags.
 
+mod audits;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,12 +22,13 @@ use crate::engine::{Engine, Parts};
 use crate::policy::watch::{Cause, OnReload, Pace};
 use crate::policy::{self, CheckReport, Origin, Process, ReloadReport, Snapshot, Snapshots};
 use crate::server::{Bounds, Native, Plane, Server};
-use crate::state::Ledger;
 use crate::state::images::StoredImages;
-use crate::state::limits::LocalLimits;
+use crate::state::limits::{Clock, LocalLimits, RedisLimits};
 use crate::state::postgres::PostgresLedger;
 use crate::state::reader::Tesseract;
+use crate::state::redis::Redis;
 use crate::state::sqlite::SqliteLedger;
+use crate::state::{Ledger, Limits};
 use crate::telemetry::{Telemetry, clock, trace};
 use crate::transport::HttpTransport;
 use crate::transport::otlp::Collector;
@@ -90,7 +93,7 @@ impl House {
             snapshots: Arc::clone(&snapshots),
             ledger: books.ledger,
             images: Arc::new(images(&settings)?),
-            limits: Arc::new(LocalLimits::new()),
+            limits: limits(&settings).await?,
             reader: Arc::new(Tesseract::default()),
             transport: Arc::new(transport.counted_by(Arc::clone(&telemetry))),
             telemetry,
@@ -115,6 +118,7 @@ impl House {
         let house = Self { engine, api, admin, native, listeners, data, tasks: Tasks::default(), stop, grace, notes };
         house.follow(snapshots);
         house.record(&settings)?;
+        audits::keep(settings.audit_hours, &house.engine, &house.tasks, house.stop.subscribe());
         house.learn().await?;
         house.do_jobs(usize::try_from(settings.jobs.at_once).unwrap_or(usize::MAX));
         Ok(house)
@@ -286,6 +290,18 @@ fn safe(settings: &Settings, snapshot: &Snapshot) -> Result<(), Failure> {
             .help("or try `tollgate demo`, which simulates every provider and needs no key"));
     }
     Ok(())
+}
+
+/// Limits of this process, or of all that share `state.url`. A Redis that is away at the start is no reason not to start.
+async fn limits(settings: &Settings) -> Result<Arc<dyn Limits>, Failure> {
+    let Some(url) = &settings.state_url else {
+        return Ok(Arc::new(LocalLimits::new()));
+    };
+    let redis = Redis::open(url).map_err(|why| {
+        Failure::usage(format!("state.url is no Redis: {why}")).help("write redis://HOST:6379, or rediss:// for TLS")
+    })?;
+    redis.settled().await;
+    Ok(Arc::new(RedisLimits::new(redis, Clock::Server)))
 }
 
 /// The ledger and what it found.

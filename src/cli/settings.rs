@@ -43,6 +43,9 @@ pub struct Settings {
     pub log: Log,
     /// The traces.
     pub traces: Traces,
+    /// Hours between two audits, in which models draw fixed prompts again to be held against their baseline; 0 is never,
+    /// since they cost what they cost.
+    pub audit_hours: u64,
     /// What replaces a provider's address or credential, by the provider's name.
     pub providers: Overrides,
 }
@@ -137,6 +140,7 @@ impl Default for Settings {
             jobs: JobSettings { at_once: 16, signers: None, own: Vec::new() },
             log: Log { format: Look::Auto, level: tracing::level_filters::LevelFilter::INFO, prompts: false },
             traces: Traces { url: None, percent: 100 },
+            audit_hours: 0,
             providers: Overrides::default(),
         }
     }
@@ -245,7 +249,9 @@ impl Settings {
         for (key, url, what) in shared {
             if let Some(url) = url {
                 let scheme = url.split_once(':').map_or(url.as_str(), |(scheme, _)| scheme);
-                if key == "ledger.url" && matches!(scheme, "postgres" | "postgresql") {
+                let known: &[&str] =
+                    if key == "state.url" { &["redis", "rediss"] } else { &["postgres", "postgresql"] };
+                if known.contains(&scheme) {
                     continue;
                 }
                 return Err(Failure::usage(format!(
@@ -334,7 +340,7 @@ mod tests {
           help: did you mean `server.max_in_flight`?
         tollgate.toml:6:1: `log.level` is `loud`, and should be one of error, warn, info, debug, trace
         tollgate.toml:9:1: no setting `sever.x`
-          help: the sections are data, images, jobs, ledger, log, policy, providers, server, state, traces, webhooks
+          help: the sections are audit, data, images, jobs, ledger, log, policy, providers, server, state, traces, webhooks
         TOLLGATE_LOG__PROMPT: no setting `log.prompt`
           help: did you mean `log.prompts`?
         TOLLGATE_SERVER__BODY_LIMIT: `server.body_limit` is `lots`, and should be a whole number from 1024 to 1073741824
@@ -360,9 +366,10 @@ mod tests {
 
     #[test]
     fn a_store_that_is_not_built_in_is_refused_by_name() {
-        let settings = layered("[state]\nurl = \"redis://cache:6379\"\n", &[]).unwrap();
+        let settings = layered("[state]\nurl = \"memcached://cache:11211\"\n", &[]).unwrap();
         let failure = settings.supported().unwrap_err();
-        assert_eq!(failure.what(), "`state.url` names a redis store, which this build does not support");
+        assert_eq!(failure.what(), "`state.url` names a memcached store, which this build does not support");
+        assert!(layered("[state]\nurl = \"rediss://cache:6379\"\n", &[]).unwrap().supported().is_ok());
         assert!(layered("[state]\nurl = \"local\"\n[ledger]\nurl = \"sqlite\"\n", &[]).unwrap().supported().is_ok());
     }
 }

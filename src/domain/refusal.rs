@@ -57,6 +57,11 @@ pub enum Refusal {
         /// Until the first limit has room.
         retry_after: Duration,
     },
+    /// The caller's own limits have no room.
+    RateLimited {
+        /// Until they have.
+        retry_after: Duration,
+    },
     /// The body did not arrive in time.
     SlowRequest,
     /// The body is longer than this many bytes.
@@ -103,6 +108,7 @@ impl Refusal {
             Self::Overloaded => "overloaded",
             Self::ProvidersFailed(_) => "providers_failed",
             Self::QuotaExhausted { .. } => "quota_exhausted",
+            Self::RateLimited { .. } => "rate_limited",
             Self::SlowRequest => "slow_request",
             Self::TooLarge(_) => "too_large",
             Self::Unauthenticated(_) => "unauthenticated",

@@ -59,6 +59,8 @@ pub struct Terms {
     pub moderated_next: bool,
     /// What showing one image to a person costs (`h` of the score).
     pub review_cost: Money,
+    /// What a second of waiting for a limit costs; `None` when only what nothing else can do is waited for.
+    pub wait_value: Option<Money>,
     /// How often a person asks again for one prompt, and how alike those tries are.
     pub retries: Retries,
     /// When identical requests share one purchase.

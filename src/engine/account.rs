@@ -53,5 +53,10 @@ impl Weighed {
 
 /// The kind of plan.
 pub(super) const fn shape(candidate: &Candidate) -> &'static str {
-    if candidate.upscale.is_some() { "upscaled" } else { "single" }
+    match candidate {
+        Candidate { check: Some(_), .. } => "verified",
+        Candidate { drafts: 2.., .. } => "drafted",
+        Candidate { upscale: Some(_), .. } => "upscaled",
+        Candidate { .. } => "single",
+    }
 }

@@ -7,10 +7,12 @@
 
 use tokio::time::Instant;
 
-use super::execute::{Draft, Ended, Make, Run, Verdict};
+use super::draft::{Draft, Made, Make, Verdict, Way};
+use super::execute::{Ended, Run};
 use crate::domain::money::Money;
 use crate::domain::plan::explain::Judged;
 use crate::domain::plan::{Candidate, Check, Otherwise};
+use crate::domain::refusal::Refusal;
 use crate::domain::verify::Judgement;
 
 impl Run<'_> {
@@ -67,6 +69,10 @@ impl Run<'_> {
         let fresh: Vec<Draft> = drafts.into_iter().filter(|draft| !draft.was_seen_by(check.verifier)).collect();
         let judgements = self.judge(check.verifier, &fresh).await?;
         for (draft, Judgement { passed, seen }) in fresh.iter().zip(judgements) {
+            if !passed && let Some(model) = self.snapshot.catalog.model(draft.model) {
+                let provider = model.id.split_once('/').map_or("", |(provider, _)| provider);
+                self.engine.telemetry.image_rejected(provider, "verifier");
+            }
             let verdict = Verdict { verifier: check.verifier, passed };
             let same = |one: &&mut Draft| one.number == draft.number;
             if let Some(held) = self.drafts.iter_mut().find(same) {
@@ -99,9 +105,44 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// The pictures in order. Where nothing better came, one that failed its check is better than none: it was paid for,
+    /// and the answer says what is wrong with it.
+    pub(super) async fn conclude(&mut self, candidate: &Candidate, mut way: Way) -> Result<Made, Refusal> {
+        let failed = self.bettered_by_nothing(&self.missing(&way));
+        let mut warnings = Vec::new();
+        if !failed.is_empty() {
+            let why = match (&self.moderated, self.cut) {
+                (Some(said), _) => format!("another try was refused by moderation: {said}"),
+                (None, Some(cut)) => cut.to_owned(),
+                (None, None) => "no other try delivered".to_owned(),
+            };
+            warnings.push(format!("{} pictures did not pass their check, and {why}", failed.len()));
+            // A picture that cannot be stored is missing like any other; that was logged.
+            drop(self.finish(candidate, &failed, &mut way).await);
+        }
+        way.images.sort_by_key(|(index, ..)| *index);
+        let Some(model) = way.images.first().map(|(_, model, _)| *model) else { return Err(self.refusal()) };
+        way.adjustments.dedup();
+        let images = way.images.into_iter().map(|(.., image)| image).collect();
+        let judged = std::mem::take(&mut self.judged);
+        Ok(Made { candidate: *candidate, images, model, adjustments: way.adjustments, warnings, judged })
+    }
+
+    /// The indices of the pictures that are not there yet.
+    pub(super) fn missing(&self, way: &Way) -> Vec<u8> {
+        let done = |index: u8| way.images.iter().any(|(have, ..)| *have == index);
+        (0..self.request.ask.n).filter(|&index| !done(index)).collect()
+    }
+
+    /// Whether this plan would show what failed a check already.
+    pub(super) fn has_failed(&self, candidate: &Candidate) -> bool {
+        let same = |draft: &Draft| draft.model == candidate.model && draft.artifact.asked == candidate.native.size;
+        candidate.check.is_none() && self.drafts.iter().any(|draft| same(draft) && draft.failed())
+    }
+
     /// The pictures that failed their check and were never bettered, at most one for each index in `missing`, the
     /// latest first. Plans that would enlarge are left out: their drafts are not what was asked.
-    pub(super) fn bettered_by_nothing(&self, missing: &[u8]) -> Vec<Draft> {
+    fn bettered_by_nothing(&self, missing: &[u8]) -> Vec<Draft> {
         let failed = self.drafts.iter().rev().filter(|draft| missing.contains(&draft.index));
         let failed = failed.filter(|draft| draft.failed());
         one_each(failed.cloned().collect(), |draft| draft.artifact.size.covers(self.request.ask.size))

@@ -70,8 +70,9 @@ impl Engine {
 
     /// Every budget of the policy, in its order; one that each key has for itself once for each key.
     pub async fn budgets(&self) -> Result<Vec<BudgetStanding>, LedgerFault> {
+        type Line = (Arc<str>, Arc<Budget>, Arc<Account>);
         let (snapshot, now) = (self.snapshot(), clock::now());
-        let mut lines: Vec<(Arc<str>, Arc<Budget>, Arc<Account>)> = Vec::new();
+        let mut lines: Vec<Line> = Vec::new();
         for budget in &snapshot.budgets {
             if budget.scope.key.as_deref() == Some(EACH) {
                 lines.extend(snapshot.keys.iter().map(|key| {
@@ -83,7 +84,7 @@ impl Engine {
             }
         }
         let totals = self.ledger.totals(lines.iter().map(|(_, _, account)| Arc::clone(account)).collect()).await?;
-        let standing = |((name, budget, account), total): ((Arc<str>, Arc<Budget>, Arc<Account>), Total)| {
+        let standing = |((name, budget, account), total): (Line, Total)| {
             let left = budget.cap.less(total.exposure());
             let forecast = forecast(total, &account, now, day_end(now));
             BudgetStanding { name, budget, total, left, resets: account.until, forecast }

@@ -1,4 +1,4 @@
-//! One paid call: leave, price, conversation with the provider, bill.
+//! One paid call: price, conversation with the provider, bill.
 //!
 //! Why it exists: everything that can happen between a ticket and its bill stands here. A call that buys is sent once;
 //! asking about bought work and fetching it are free and may be repeated. What it refuses to know: what follows from a
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::execute::{Ended, Run, format_of};
+use super::execute::{Run, format_of};
 use super::finish::{self, Artifact};
 use super::hold::{Bill, Intent, Ticket};
 use super::resume::Trace;
@@ -18,8 +18,8 @@ use crate::domain::image::Size;
 use crate::domain::ledger::Basis;
 use crate::domain::money::Money;
 use crate::domain::quote::{Quote, quote, seconds};
-use crate::provider::{Adapter, Call, Op, Pending, Progress, RawImage, Step, Usage, adapter};
-use crate::state::{Draw, Permit};
+use crate::provider::{Adapter, Call, Op, Pending, Progress, RawImage, Reply, Step, Usage, adapter};
+use crate::state::Draw;
 use crate::telemetry::trace;
 use crate::transport::{Endpoint, Transport};
 
@@ -55,77 +55,15 @@ pub(super) struct Outcome {
 const FREE_TRIES: u32 = 4;
 /// The wait before the first repeat of a free call, doubled each time.
 const FREE_PAUSE: Duration = Duration::from_millis(200);
-/// How long a plan may wait for a limit while another plan is left.
-const QUOTA_PATIENCE: Duration = Duration::from_millis(50);
 
 impl Run<'_> {
-    /// Leave of breakers and limits for every unit; waits for a limit when no other plan is left and time allows.
-    pub(super) async fn leave(
-        &self,
-        ix: ModelIx,
-        model: &Model,
-        provider: &Provider,
-        units: &[Unit],
-        has_next: bool,
-    ) -> Result<Vec<Permit>, Ended> {
-        loop {
-            match self.bound.admit(ix, model, Self::now()) {
-                Ok(()) => break,
-                Err(wait) if !has_next && Instant::now() + wait < self.deadline => sleep(wait).await,
-                Err(_) => return Err(Ended::NextPlan),
-            }
-        }
-        let mut permits = Vec::with_capacity(units.len());
-        for unit in units {
-            match self.permit(model, provider, unit, has_next).await {
-                Ok(permit) => permits.push(permit),
-                Err(ended) => {
-                    self.bound.withdraw(ix, model);
-                    return Err(ended);
-                }
-            }
-        }
-        Ok(permits)
-    }
-
-    async fn permit(&self, model: &Model, provider: &Provider, unit: &Unit, has_next: bool) -> Result<Permit, Ended> {
-        let draws = [
-            Draw { owner: &provider.name, limits: &provider.limits },
-            Draw { owner: &model.id, limits: &model.limits },
-        ];
-        let images = u8::try_from(unit.indices.len()).unwrap_or(u8::MAX);
-        loop {
-            let wait = match self.engine.limits.draw(&draws, images, Self::now()).await {
-                Ok(permit) => {
-                    self.tell_quota(&draws, "allowed");
-                    return Ok(permit);
-                }
-                Err(wait) => wait.0.max(Duration::from_millis(1)),
-            };
-            let until = Instant::now() + wait;
-            if until >= self.deadline || (has_next && wait > QUOTA_PATIENCE) {
-                self.tell_quota(&draws, "denied");
-                return Err(Ended::NextPlan);
-            }
-            sleep_until(until).await;
-        }
-    }
-
-    fn tell_quota(&self, draws: &[Draw<'_>], result: &'static str) {
-        for draw in draws {
-            for limit in draw.limits {
-                self.engine.telemetry.quota(draw.owner, &limit.name, result);
-            }
-        }
-    }
-
     /// The worst price of a unit, to be held.
     pub(super) fn intent(&self, ix: ModelIx, model: &Model, provider: &Provider, unit: &Unit) -> Intent {
         let worst = self.price(ix, model, unit).worst;
         Intent { provider: provider.name.clone(), model: model.id.clone(), worst }
     }
 
-    fn price(&self, ix: ModelIx, model: &Model, unit: &Unit) -> Quote {
+    pub(super) fn price(&self, ix: ModelIx, model: &Model, unit: &Unit) -> Quote {
         let ask = &self.request.ask;
         let prompt_bytes = ask.prompt.as_str().len() + ask.negative_prompt.as_deref().map_or(0, str::len);
         let images = u8::try_from(unit.indices.len()).unwrap_or(u8::MAX);
@@ -366,6 +304,9 @@ impl Conversation<'_> {
         loop {
             tries += 1;
             let sent = self.transport.send(self.endpoint, call, self.deadline).await;
+            if let Ok(reply) = &sent {
+                self.listen(reply);
+            }
             let reply = sent.and_then(|reply| self.dialect.decode(&self.step, self.model, call, &reply));
             let fault = match reply {
                 Ok(progress) => return Ok(progress),
@@ -380,6 +321,16 @@ impl Conversation<'_> {
                 return Err(if passes || fault.class == Class::TimeOut { self.doubt(fault) } else { fault });
             }
             sleep(pause).await;
+        }
+    }
+
+    /// What the provider says of its limit corrects what we count.
+    fn listen(&self, reply: &Reply) {
+        let Some(trail) = &self.trail else { return };
+        let provider = trail.run.snapshot.catalog.provider(self.model.provider);
+        if let (Some(said), Some(provider)) = (self.dialect.allowance(reply), provider) {
+            let draw = Draw { owner: &provider.name, limits: &provider.limits };
+            trail.run.engine.limits.correct(&draw, said, Run::now());
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::account::{self, Times, Weighed};
-use super::execute::Made;
+use super::draft::Made;
 use super::hold::{End, Reservation};
 use super::served::{Expected, How, Inbound, Served, Timings};
 use super::{Engine, Landed, Order, replay};

@@ -10,13 +10,14 @@ use futures_util::future::join_all;
 use jiff::civil::Date;
 use tokio::time::{Instant, sleep_until};
 
+use super::Engine;
 use super::account::Times;
 use super::admit::{ahead, course};
 use super::buy::{Bought, Unit};
+use super::draft::{Draft, Made, Make, Way};
 use super::finish::{self, Artifact};
 use super::hold::Reservation;
 use super::world::Bound;
-use super::{Engine, ServedImage};
 use crate::domain::catalog::{Dialect, Model, ModelIx, Provider};
 use crate::domain::fault::{Billed, Blame, Class, Fault};
 use crate::domain::image::{Format, Size};
@@ -25,7 +26,6 @@ use crate::domain::plan::{Candidate, Placed, Planned};
 use crate::domain::refusal::{Doubt, Refusal};
 use crate::domain::request::{Fit, GenerationRequest};
 use crate::domain::retry::{Decision, Situation, decide, signal};
-use crate::domain::verify::VerifierIx;
 use crate::policy::Snapshot;
 use crate::telemetry::{clock, trace};
 
@@ -46,94 +46,16 @@ pub(super) struct Run<'a> {
     pub(super) durable: bool,
     /// What a provider's moderation said.
     pub(super) moderated: Option<String>,
+    /// When the first plan began.
+    pub(super) begun: Instant,
+    /// How long the present plan is worth waiting for, from then.
+    pub(super) worth: Option<Duration>,
+    /// The shortest wait of a limit that denied.
+    pub(super) denied: Option<Duration>,
     /// How the checks of the plan that ran went, one for each of its stages that was checked.
     pub(super) judged: Vec<Judged>,
     /// Why a plan's next stage was not bought.
     pub(super) cut: Option<&'static str>,
-}
-
-/// A picture on its way to the answer.
-#[derive(Clone, Debug)]
-pub(super) struct Draft {
-    pub(super) index: u8,
-    /// Who generated it; enlarging does not change that.
-    pub(super) model: ModelIx,
-    pub(super) artifact: Artifact,
-    /// Its position among all of the run.
-    pub(super) number: usize,
-    pub(super) verdict: Option<Verdict>,
-}
-
-/// What a verifier said of a draft.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Verdict {
-    pub(super) verifier: VerifierIx,
-    pub(super) passed: bool,
-}
-
-impl Draft {
-    /// One that nobody has looked at.
-    pub(super) const fn new(index: u8, model: ModelIx, artifact: Artifact) -> Self {
-        Self { index, model, artifact, number: 0, verdict: None }
-    }
-
-    pub(super) fn passed(&self) -> bool {
-        self.verdict.is_some_and(|verdict| verdict.passed)
-    }
-
-    pub(super) fn failed(&self) -> bool {
-        self.verdict.is_some_and(|verdict| !verdict.passed)
-    }
-
-    pub(super) fn was_seen_by(&self, verifier: VerifierIx) -> bool {
-        self.verdict.is_some_and(|verdict| verdict.verifier == verifier)
-    }
-}
-
-/// What a stage of a plan has a generator make.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Make {
-    pub(super) model: ModelIx,
-    pub(super) native: Placed,
-    /// Of each missing picture at once.
-    pub(super) copies: u8,
-    /// Whether a picture of this model that failed a check is one too few.
-    pub(super) again: bool,
-}
-
-impl Make {
-    /// The generator with which a plan begins.
-    pub(super) const fn first(candidate: &Candidate) -> Self {
-        Self { model: candidate.model, native: candidate.native, copies: candidate.drafts, again: false }
-    }
-}
-
-/// What a run made, and by which plan.
-pub(super) struct Made {
-    pub(super) candidate: Candidate,
-    pub(super) images: Vec<ServedImage>,
-    /// Who generated the first of them.
-    pub(super) model: ModelIx,
-    pub(super) adjustments: Vec<String>,
-    pub(super) warnings: Vec<String>,
-    /// How each check of the plan went, in its order.
-    pub(super) judged: Vec<Judged>,
-}
-
-/// What the plans so far have brought.
-#[derive(Default)]
-pub(super) struct Way {
-    /// Each picture's index, who generated it, and itself.
-    images: Vec<(u8, ModelIx, ServedImage)>,
-    adjustments: Vec<String>,
-}
-
-impl Made {
-    /// With one more thing to tell.
-    pub(super) fn declaring(mut self, note: String) -> Self {
-        self.adjustments.push(note);
-        self
-    }
 }
 
 /// Why a plan ended without its pictures.
@@ -158,6 +80,7 @@ impl Run<'_> {
                 continue;
             }
             let has_next = plans.iter().skip(at + 1).any(|next| self.affords(next));
+            self.worth = planned.worth_waiting(at, self.request.terms.wait_value, self.request.ask.n);
             self.hold.set_out(course(candidate, &self.snapshot.catalog));
             let ended = self.candidate(candidate, has_next, &mut way).await;
             last = Some(**candidate);
@@ -171,41 +94,6 @@ impl Run<'_> {
             Some(candidate) => self.conclude(&candidate, way).await,
             None => Err(self.refusal()),
         }
-    }
-
-    /// The pictures in order. Where nothing better came, one that failed its check is better than none: it was paid for,
-    /// and the answer says what is wrong with it.
-    async fn conclude(&mut self, candidate: &Candidate, mut way: Way) -> Result<Made, Refusal> {
-        let failed = self.bettered_by_nothing(&self.missing(&way));
-        let mut warnings = Vec::new();
-        if !failed.is_empty() {
-            let why = match (&self.moderated, self.cut) {
-                (Some(said), _) => format!("another try was refused by moderation: {said}"),
-                (None, Some(cut)) => cut.to_owned(),
-                (None, None) => "no other try delivered".to_owned(),
-            };
-            warnings.push(format!("{} pictures did not pass their check, and {why}", failed.len()));
-            // A picture that cannot be stored is missing like any other; that was logged.
-            drop(self.finish(candidate, &failed, &mut way).await);
-        }
-        way.images.sort_by_key(|(index, ..)| *index);
-        let Some(model) = way.images.first().map(|(_, model, _)| *model) else { return Err(self.refusal()) };
-        way.adjustments.dedup();
-        let images = way.images.into_iter().map(|(.., image)| image).collect();
-        let judged = std::mem::take(&mut self.judged);
-        Ok(Made { candidate: *candidate, images, model, adjustments: way.adjustments, warnings, judged })
-    }
-
-    /// The indices of the pictures that are not there yet.
-    fn missing(&self, way: &Way) -> Vec<u8> {
-        let done = |index: u8| way.images.iter().any(|(have, ..)| *have == index);
-        (0..self.request.ask.n).filter(|&index| !done(index)).collect()
-    }
-
-    /// Whether this plan would show what failed a check already.
-    fn has_failed(&self, candidate: &Candidate) -> bool {
-        let same = |draft: &Draft| draft.model == candidate.model && draft.artifact.asked == candidate.native.size;
-        candidate.check.is_none() && self.drafts.iter().any(|draft| same(draft) && draft.failed())
     }
 
     /// Whether this plan still fits the cap beside what was spent or is in doubt.
@@ -313,7 +201,7 @@ impl Run<'_> {
     }
 
     /// Fits, encodes, hashes and stores every picture.
-    async fn finish(&self, candidate: &Candidate, drafts: &[Draft], way: &mut Way) -> Result<(), Ended> {
+    pub(super) async fn finish(&self, candidate: &Candidate, drafts: &[Draft], way: &mut Way) -> Result<(), Ended> {
         let ask = &self.request.ask;
         let to = (ask.fit == Fit::Exact).then_some(ask.size);
         let stored = join_all(drafts.iter().map(|draft| {
@@ -444,7 +332,7 @@ impl Run<'_> {
     }
 
     /// What is answered when no plan delivered.
-    fn refusal(&self) -> Refusal {
+    pub(super) fn refusal(&self) -> Refusal {
         let attempts = self.hold.attempts().to_vec();
         if let Some(detail) = &self.moderated {
             return Refusal::ContentRefused { detail: detail.clone(), attempts };
@@ -457,7 +345,10 @@ impl Run<'_> {
             let outcome = if doubtful { Doubt::Ambiguous } else { Doubt::NotStarted };
             return Refusal::DeadlineExceeded { outcome, attempts };
         }
-        Refusal::ProvidersFailed(attempts)
+        match self.denied {
+            Some(retry_after) if attempts.is_empty() => Refusal::QuotaExhausted { retry_after },
+            _ => Refusal::ProvidersFailed(attempts),
+        }
     }
 
     /// The deadline of one call: the request's, or sooner when the model is far beyond its usual time.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::execute::Draft;
+use super::draft::Draft;
 use super::served::ServedImage;
 use crate::domain::fingerprint::sha256_hex;
 use crate::domain::image::{Format, Size, sniff};

@@ -176,12 +176,12 @@ impl Reservation {
                 self.opening = None;
                 Ok((first..self.attempts.len()).map(Ticket).collect())
             }
-            Err(fault) => Err(self.refused(first, fault)),
+            Err(fault) => Err(self.refused(first, &fault)),
         }
     }
 
     /// The calls from `first` on will not be sent.
-    fn refused(&mut self, first: usize, fault: LedgerFault) -> Refusal {
+    fn refused(&mut self, first: usize, fault: &LedgerFault) -> Refusal {
         if self.written && matches!(fault, LedgerFault::Unavailable(_)) {
             // They may have been written, for all that is known: their end says that they cost nothing.
             for attempt in self.attempts.iter_mut().skip(first) {
@@ -199,7 +199,7 @@ impl Reservation {
             self.exhausted = Some(exhausted.clone());
             return Refusal::BudgetExhausted(exhausted);
         }
-        self.telemetry.ledger_error(word(&fault));
+        self.telemetry.ledger_error(word(fault));
         tracing::error!(%fault, "money could not be held");
         match fault {
             LedgerFault::Reused => Refusal::IdempotencyKeyReused,

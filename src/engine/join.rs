@@ -197,12 +197,12 @@ impl Engine {
 
     /// What the ledger has, else what is bought.
     async fn answer(self: &Arc<Self>, mut order: Order, identity: &Identity) -> Landed {
-        let Some(scope) = &identity.scope else { return self.fly(order, identity).await };
+        let Some(scope) = &identity.scope else { return Box::pin(self.fly(order, identity)).await };
         match trace::room("recall", self.recall(&order.snapshot, scope, order.deadline())).await {
             Ok(free) => {
                 self.telemetry.idempotency("new");
                 order.resume(free);
-                self.fly(order, identity).await
+                Box::pin(self.fly(order, identity)).await
             }
             Err(landed) => {
                 let reused = matches!(landed, Err(Refusal::IdempotencyKeyReused));
@@ -221,7 +221,7 @@ impl Engine {
                 replay: identity.scope.is_some_and(|scope| !scope.is_fresh()),
                 take_over: order.snapshot.defaults.buy_again,
             };
-            return self.fly_among(board, ask, order, identity).await;
+            return Box::pin(self.fly_among(board, ask, order, identity)).await;
         }
         self.telemetry.flight("leader");
         self.buy(order, identity.scope.as_ref()).await

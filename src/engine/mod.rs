@@ -13,11 +13,14 @@
 
 mod account;
 mod admit;
+mod allow;
 mod asked;
+mod audit;
 mod branch;
 mod budgets;
 mod buy;
 mod conclude;
+mod draft;
 mod execute;
 mod feedback;
 mod finish;
@@ -26,6 +29,7 @@ mod jobs;
 mod join;
 mod kept;
 mod learn;
+mod leave;
 mod replay;
 mod resume;
 mod second;
@@ -44,7 +48,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::domain::catalog::Model;
 use crate::domain::decision::Situation;
@@ -68,13 +72,15 @@ use crate::transport::webhook::Webhooks;
 use account::{Times, Weighed};
 use admit::{authenticate, normalise};
 use conclude::{blank_receipt, fill, joined};
-use execute::{Draft, Run};
+use draft::Draft;
+use execute::Run;
 use jobs::Desk;
 use join::{Departure, Way};
 use learn::Learner;
 use tasks::Tasks;
 use world::World;
 
+pub use audit::Audited;
 pub use budgets::BudgetStanding;
 pub use feedback::{Feedback, Taken};
 pub use jobs::JobReport;
@@ -219,8 +225,8 @@ impl Engine {
         let bound = self.world.bind(&order.snapshot);
         let planning = Instant::now();
         let ready = self.in_force(&order.snapshot).await;
-        let found = trace::room("plan", self.plan_when_possible(&order, &bound)).await;
-        let (planned, view) = match ready.and(found) {
+        let found = trace::room("plan", self.plan_allowed(&order, &bound)).await;
+        let (planned, view, _allowed) = match ready.and(found) {
             Ok(found) => found,
             Err(refusal) => {
                 let receipt = blank_receipt(&order.inbound, &order.snapshot);
@@ -239,13 +245,16 @@ impl Engine {
             request: &order.request,
             hold: &mut hold,
             today: clock::today(),
-            deadline: order.inbound.arrived + order.request.terms.deadline.value,
+            deadline: order.deadline(),
             times,
             drafts,
             durable: order.inbound.repeat.durable,
             moderated: None,
             judged: Vec::new(),
             cut: None,
+            begun: Instant::now(),
+            worth: None,
+            denied: None,
         };
         let mut made = trace::room("execute", run.through(&planned)).await;
         let lesser;
@@ -264,24 +273,6 @@ impl Engine {
         self.conclude(order, hold, made, times, &weighed).await
     }
 
-    /// Plans; waits for a limit when no plan fits but one would in time.
-    async fn plan_when_possible(&self, order: &Order, bound: &world::Bound) -> Result<(Planned, View), Refusal> {
-        let deadline = order.deadline();
-        loop {
-            let (planned, view) = self.plan_now(&order.snapshot, bound, &order.request);
-            if planned.best().is_some() {
-                return Ok((planned, view));
-            }
-            let Some(wait) = planned.shortest_quota_wait() else {
-                return Err(no_plan(order, &planned, &view));
-            };
-            if Instant::now() + wait >= deadline {
-                return Err(Refusal::QuotaExhausted { retry_after: wait });
-            }
-            sleep(wait.max(Duration::from_millis(1))).await;
-        }
-    }
-
     /// How the plan came about, for the books.
     fn decision(&self, order: &Order, planned: &Planned, view: &View) -> String {
         let (snapshot, request) = (&order.snapshot, &order.request);
@@ -293,7 +284,7 @@ impl Engine {
     }
 
     fn plan_now(&self, snapshot: &Snapshot, bound: &world::Bound, request: &GenerationRequest) -> (Planned, View) {
-        let mut view = self.world.view(bound, snapshot, request.task, clock::now());
+        let mut view = self.world.view(bound, snapshot, request, clock::now());
         let sampled = request.terms.explore == Explore::Sampled;
         let mut dice = sampled.then(|| StdRng::seed_from_u64(self.dice().random()));
         let dice = dice.as_mut().map(|dice| -> &mut dyn rand::Rng { dice });

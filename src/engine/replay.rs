@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::execute::Draft;
+use super::draft::Draft;
 use super::kept;
 use super::served::{How, Inbound, Served};
 use super::{Engine, Landed};

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Engine;
 use super::buy::{Conversation, Unit};
-use super::execute::Draft;
+use super::draft::Draft;
 use super::finish::{self, Artifact};
 use crate::domain::catalog::{Model, ModelIx};
 use crate::domain::fault::Billed;

@@ -14,6 +14,7 @@ use crate::domain::quality::Posterior;
 use crate::domain::quote::quote;
 use crate::policy::Snapshot;
 use crate::state::Draw;
+use crate::state::limits::{Counting, Left};
 use crate::telemetry::clock;
 
 /// The size by which prices are compared.
@@ -28,8 +29,8 @@ pub struct Standing {
     pub off: Option<Arc<str>>,
     /// `closed`, `half_open` or `open`.
     pub breaker: &'static str,
-    /// Each limit: name, units left, capacity.
-    pub quota: Vec<(Arc<str>, u32, u32)>,
+    /// Each limit, with what is left.
+    pub quota: Vec<Left>,
     /// Its models.
     pub models: Vec<ModelStanding>,
 }
@@ -43,6 +44,8 @@ pub struct ModelStanding {
     pub off: Option<String>,
     /// `closed`, `half_open` or `open`.
     pub breaker: &'static str,
+    /// Each limit of its own, with what is left.
+    pub quota: Vec<Left>,
     /// Measured, or the policy's guess.
     pub latency: Latency,
     /// What one picture of a megapixel is expected to cost; `None` without a price.
@@ -80,6 +83,11 @@ impl Engine {
         catalog.providers().map(standing).collect()
     }
 
+    /// Who counts what limits allow.
+    pub fn counting(&self) -> Counting {
+        self.limits.counting()
+    }
+
     fn model_standing(&self, ix: ModelIx, model: &Model, snapshot: &Snapshot, bound: &Bound) -> ModelStanding {
         let retired = model.retired.filter(|day| *day <= clock::today()).map(|day| format!("retired on {day}"));
         let off = model.off.as_deref().map(str::to_owned);
@@ -91,6 +99,7 @@ impl Engine {
         ModelStanding {
             id: model.id.clone(),
             off: off.or(retired),
+            quota: self.limits.left(&Draw { owner: &model.id, limits: &model.limits }, clock::now()),
             breaker: word(bound.model_breaker(ix, clock::now())),
             latency: bound.latency(ix),
             price: quote(model, MEGAPIXEL, 1, 0, bound.latency(ix), clock::today()).map(|quote| quote.expected),

@@ -17,18 +17,19 @@ use super::join::Departure;
 use super::world::Bound;
 use crate::domain::breaker::Signal;
 use crate::domain::budget::{Ahead, Payer, Purse};
-use crate::domain::catalog::{Model, Provider, ProviderIx, Unit};
+use crate::domain::catalog::{Model, Provider, ProviderIx, Sizes, Unit};
 use crate::domain::fault::{Billed, Class, Fault};
 use crate::domain::image::Size;
 use crate::domain::ledger::{Attempt, Basis, Opening, Sums};
 use crate::domain::money::Money;
 use crate::domain::native::Priced;
+use crate::domain::quota::Cost;
 use crate::domain::quote::seconds;
 use crate::domain::refusal::Refusal;
 use crate::domain::retry::signal;
 use crate::policy::Snapshot;
 use crate::provider::{Reply, Usage, native};
-use crate::state::{Draw, Permit};
+use crate::state::{Draw, Permit, Wait};
 use crate::telemetry::{Outcome, Receipt, clock};
 
 /// A call that asks to pass.
@@ -103,6 +104,35 @@ impl Engine {
         }
     }
 
+    /// Draws on the caller's limits, then on the provider's and the model's; a native call does not wait for room.
+    async fn drawn(
+        &self,
+        provider: &Provider,
+        model: Option<&Model>,
+        snapshot: &Snapshot,
+        passing: &Passing,
+    ) -> Result<Permit, Refusal> {
+        let priced = &passing.priced;
+        // The call's size is the vendor's word: the largest that the model makes stands for it.
+        let most = model.and_then(Model::sizes).map_or(0, Sizes::most_pixels);
+        let pixels = most.saturating_mul(priced.images.into());
+        let cost = Cost { images: priced.images.into(), pixels, usd: priced.quote.worst };
+        let of_key = self.allow_key(snapshot, &passing.tenant, cost).await?;
+        let of_provider = Draw { owner: &provider.name, limits: &provider.limits };
+        let of_model = model.map(|model| Draw { owner: &model.id, limits: &model.limits });
+        let draws: Vec<Draw<'_>> = std::iter::once(of_provider).chain(of_model).collect();
+        match self.limits.draw(&draws, cost, Duration::ZERO, clock::now()).await {
+            Ok(permit) => {
+                self.tell_draw(&draws, &permit);
+                Ok(Permit::holding((of_key, permit)))
+            }
+            Err(Wait(retry_after)) => {
+                self.tell_denied(&draws);
+                Err(Refusal::QuotaExhausted { retry_after })
+            }
+        }
+    }
+
     async fn reserve(
         &self,
         provider: &Provider,
@@ -110,18 +140,11 @@ impl Engine {
         snapshot: &Snapshot,
         passing: &Passing,
     ) -> Result<(Permit, Option<(Reservation, Ticket)>), Refusal> {
-        let of_provider = Draw { owner: &provider.name, limits: &provider.limits };
-        let of_model = model.map(|model| Draw { owner: &model.id, limits: &model.limits });
-        let draws: Vec<Draw<'_>> = std::iter::once(of_provider).chain(of_model).collect();
-        let drawn = self.limits.draw(&draws, passing.priced.images, clock::now()).await;
-        let result = if drawn.is_ok() { "allowed" } else { "denied" };
-        for (draw, limit) in draws.iter().flat_map(|draw| draw.limits.iter().map(move |limit| (draw, limit))) {
-            self.telemetry.quota(draw.owner, &limit.name, result);
-        }
-        let permit = drawn.map_err(|wait| Refusal::QuotaExhausted { retry_after: wait.0 })?;
+        let permit = self.drawn(provider, model, snapshot, passing).await?;
         if passing.priced.quote.worst == Money::ZERO {
             return Ok((permit, None));
         }
+        self.in_force(snapshot).await?;
         let (ledger, telemetry) = (Arc::clone(&self.ledger), Arc::clone(&self.telemetry));
         let opening = opening(snapshot, passing);
         let payer = Payer { key: &passing.tenant, task: "", metadata: &opening.metadata };

@@ -7,7 +7,8 @@
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::execute::{Draft, Ended, Run};
+use super::draft::Draft;
+use super::execute::{Ended, Run};
 use super::finish;
 use super::hold::{Bill, Intent};
 use crate::domain::fault::{Billed, Fault};
@@ -121,6 +122,10 @@ impl Run<'_> {
         let reply = self.engine.transport.send(&place.endpoint, &call, deadline).await;
         let score = reply.and_then(|reply| scorer::decode(&call, &reply));
         self.bound.hear_verifier(ix, score.is_ok().then(|| begun.elapsed()), Self::now());
+        if let (Ok(score), Some(model)) = (&score, self.snapshot.catalog.model(draft.model)) {
+            let provider = model.id.split_once('/').map_or("", |(provider, _)| provider);
+            self.engine.telemetry.quality_score(provider, &model.id, "verifier", *score);
+        }
         score
     }
 

@@ -16,9 +16,13 @@ use crate::domain::catalog::{Latency, Model, ModelIx, Provider, ProviderIx, Task
 use crate::domain::latency::Estimate;
 use crate::domain::plan::{Gate, ModelView, VerifierView, View};
 use crate::domain::quality::{Posterior, Prior};
+use crate::domain::quota::{Cost, Limit, LimitUnit};
+use crate::domain::quote::quote;
+use crate::domain::request::GenerationRequest;
 use crate::domain::verify::{Kind, Verifier, VerifierIx};
 use crate::policy::Snapshot;
 use crate::state::{Draw, Limits, Reader};
+use crate::telemetry::clock;
 
 /// Breakers, latencies and budgets of everything that was ever in the policy.
 pub(crate) struct World {
@@ -104,22 +108,18 @@ impl World {
         }
     }
 
-    /// The planner's view of now, for a request of this task.
-    pub(crate) fn view(&self, bound: &Bound, snapshot: &Snapshot, task: TaskIx, now: Timestamp) -> View {
+    /// The planner's view of now, for this request.
+    pub(crate) fn view(&self, bound: &Bound, snapshot: &Snapshot, request: &GenerationRequest, now: Timestamp) -> View {
         let catalog = &snapshot.catalog;
-        let provider_gates: Vec<Gate> = catalog
-            .providers
-            .iter()
-            .zip(&bound.providers)
-            .map(|(provider, health)| self.provider_gate(provider, health, now))
-            .collect();
+        let broken: Vec<Option<Duration>> = bound.providers.iter().map(|held| open_for(&held.breaker, now)).collect();
         let models = catalog.models.iter().zip(&bound.models).map(|(model, health)| {
-            let above = provider_gates.get(usize::from(model.provider.0)).copied().unwrap_or_default();
-            ModelView {
-                gate: if above == Gate::Open { self.model_gate(model, health, now) } else { above },
-                latency: locked(&health.latency).latency(),
-                accept: posterior(model, task),
-            }
+            let latency = locked(&health.latency).latency();
+            let above = broken.get(usize::from(model.provider.0)).copied().flatten();
+            let gate = match above.or_else(|| open_for(&health.breaker, now)) {
+                Some(wait) => Gate::Broken(wait),
+                None => self.room(model, catalog.provider(model.provider), request, latency, now),
+            };
+            ModelView { gate, latency, accept: posterior(model, request.task) }
         });
         let verifiers = catalog.verifiers.iter().zip(&bound.verifiers);
         let verifiers = verifiers.map(|(verifier, health)| self.verifier(verifier, health, now));
@@ -132,27 +132,34 @@ impl World {
         VerifierView { absent: missing.or(failing), latency: locked(&health.latency).latency() }
     }
 
-    fn provider_gate(&self, provider: &Provider, health: &ProviderHealth, now: Timestamp) -> Gate {
-        if let Some(wait) = open_for(&health.breaker, now) {
-            return Gate::Broken(wait);
-        }
-        self.room(&Draw { owner: &provider.name, limits: &provider.limits }, now)
-    }
-
-    fn model_gate(&self, model: &Model, health: &ModelHealth, now: Timestamp) -> Gate {
-        if let Some(wait) = open_for(&health.breaker, now) {
-            return Gate::Broken(wait);
-        }
-        if model.limits.is_empty() {
-            return Gate::Open;
-        }
-        self.room(&Draw { owner: &model.id, limits: &model.limits }, now)
-    }
-
-    fn room(&self, draw: &Draw<'_>, now: Timestamp) -> Gate {
-        let wait = self.limits.wait(std::slice::from_ref(draw), now);
+    /// Whether the limits have room for the first call of this request.
+    fn room(
+        &self,
+        model: &Model,
+        provider: Option<&Provider>,
+        request: &GenerationRequest,
+        latency: Latency,
+        now: Timestamp,
+    ) -> Gate {
+        let Some(provider) = provider else { return Gate::Open };
+        let draws = draws(provider, model);
+        let images = model.max_images.max(1).min(if request.ask.seed.is_some() { 1 } else { request.ask.n });
+        let bills = |limit: &Limit| limit.unit == LimitUnit::Usd;
+        let worst = if draws.iter().any(|draw| draw.limits.iter().any(bills)) {
+            quote(model, request.ask.size, images, request.ask.prompt.as_str().len(), latency, clock::today())
+        } else {
+            None
+        };
+        let pixels = request.ask.size.pixels() * u64::from(images);
+        let cost = Cost { images: images.into(), pixels, usd: worst.unwrap_or_default().worst };
+        let wait = self.limits.wait(&draws, cost, now);
         if wait.is_zero() { Gate::Open } else { Gate::Spent(wait) }
     }
+}
+
+/// What a call of a model draws on.
+pub(crate) fn draws<'a>(provider: &'a Provider, model: &'a Model) -> [Draw<'a>; 2] {
+    [Draw { owner: &provider.name, limits: &provider.limits }, Draw { owner: &model.id, limits: &model.limits }]
 }
 
 impl Bound {

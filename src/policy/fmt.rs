@@ -19,6 +19,7 @@ const DEFAULTS: &[&str] = &[
     "task",
     "max_cost_usd",
     "review_cost_usd",
+    "wait_value_usd_per_s",
     "tries",
     "retry_correlation",
     "share",
@@ -30,7 +31,7 @@ const DEFAULTS: &[&str] = &[
     "prior_weight",
 ];
 const BREAKER: &[&str] = &["consecutive", "success_share", "min_samples", "window", "open_for", "open_at_most"];
-const KEY: &[&str] = &["name", "sha256", "reviewer"];
+const KEY: &[&str] = &["name", "sha256", "reviewer", "limits"];
 const BUDGET: &[&str] = &["name", "usd", "per", "key", "metadata", "task", "provider", "on_exhausted"];
 const TIER: &[&str] = &["about", "quality", "max_cost_usd", "deadline", "priority", "explore"];
 const RULE: &[&str] = &[
@@ -53,7 +54,7 @@ const PASSES: &[&str] = &["good", "bad"];
 const PROVIDER: &[&str] = &["dialect", "base_url", "key", "off", "local", "only_on_prem", "limits", "options", "route"];
 const PROXY: &[&str] = &["on", "patience"];
 const ROUTE: &[&str] = &["call", "usd", "model", "images", "size", "tell"];
-const LIMIT: &[&str] = &["name", "units", "unit", "per", "burst"];
+const LIMIT: &[&str] = &["name", "units", "unit", "per", "burst", "mode", "degrade"];
 const MODEL: &[&str] = &[
     "remote",
     "off",
@@ -104,16 +105,15 @@ fn order(path: &[&str]) -> Option<&'static [&'static str]> {
         ["task", _] => TASK,
         ["verifier", _] => VERIFIER,
         ["verifier", _, "passes", _] | ["verifier", _, "passes_default"] => PASSES,
-        ["verifier", _, "latency"] => LATENCY,
         ["provider", _] => PROVIDER,
         ["provider", _, "route"] => ROUTE,
         ["model", _] => MODEL,
-        ["provider" | "model", _, "limits"] => LIMIT,
+        ["provider" | "model", _, "limits"] | ["key", "limits"] => LIMIT,
         ["model", _, "free"] => FREE,
         ["model", _, "upscale"] => UPSCALE,
         ["model", _, "price"] => PRICE,
         ["model", _, "usd_per_million_tokens"] => TOKENS,
-        ["model", _, "latency"] => LATENCY,
+        ["model" | "verifier", _, "latency"] => LATENCY,
         _ => return None,
     })
 }

@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use at::{At, Day, Level};
 pub(super) use budget::{Budget, OnExhausted, Period};
-pub(super) use market::{Format, Free, Latency, Limit, LimitUnit, Model, Per, Price, Provider, TokenRates, Upscale};
+pub(super) use market::{
+    Degrade, Format, Free, Latency, Limit, LimitMode, LimitUnit, Model, Per, Price, Provider, TokenRates, Upscale,
+};
 pub(super) use native::{Proxy, Route};
 pub(super) use verifier::{Passes, Verifier, VerifierKind};
 
@@ -85,6 +87,9 @@ pub(super) struct Defaults {
     pub(super) max_cost_usd: Option<At<f64>>,
     /// What showing one image to a person costs; rejected images cost it in vain.
     pub(super) review_cost_usd: Option<At<f64>>,
+    /// What a second of waiting for a provider's limit costs: a cheaper plan is waited for as long as it saves more. When
+    /// left out, a plan is waited for only when no other fits.
+    pub(super) wait_value_usd_per_s: Option<At<f64>>,
     /// How often a person asks again for one prompt before giving up, 1 to 8; 1 when left out.
     pub(super) tries: Option<At<u8>>,
     /// How alike a model's tries on one prompt are, 0 (not at all) to 1 (one fails, all fail); 0.2 when left out.
@@ -180,6 +185,9 @@ pub(super) struct Key {
     /// SHA-256 of the key, in hexadecimal; never the key itself.
     #[schemars(required)]
     pub(super) sha256: Option<At<String>>,
+    /// What the caller may ask for.
+    #[serde(default)]
+    pub(super) limits: Vec<At<Limit>>,
     /// Sees and judges the pictures of every key in the studio; without it, its own alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) reviewer: bool,

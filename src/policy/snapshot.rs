@@ -18,6 +18,7 @@ use crate::domain::native::Native;
 use crate::domain::plan::cost::Retries;
 use crate::domain::plan::{Gate, ModelView, View};
 use crate::domain::quality::{Posterior, Prior};
+use crate::domain::quota::Limit;
 use crate::domain::request::{Ask, GenerationRequest, ModelChoice, Quality};
 use crate::domain::rule::{Explore, Share, Source, Term, Terms};
 use crate::transport::Endpoint;
@@ -132,6 +133,8 @@ pub struct Defaults {
     pub max_cost: Option<Term<Money>>,
     /// What showing one image to a person costs.
     pub review_cost: Money,
+    /// What a second of waiting for a limit costs; `None` when only what nothing else can do is waited for.
+    pub wait_value: Option<Money>,
     /// How often a person asks again for one prompt, and how alike those tries are.
     pub retries: Retries,
     /// When identical requests share one purchase.
@@ -183,6 +186,10 @@ pub struct ApiKey {
     pub name: Arc<str>,
     /// SHA-256 of the key.
     pub sha256: [u8; 32],
+    /// The name of its buckets: `key:` and the caller's name.
+    pub owner: Arc<str>,
+    /// What the caller may ask for.
+    pub limits: Vec<Limit>,
     /// Whether it sees and judges every key's pictures in the studio.
     pub reviewer: bool,
     /// Where the policy says so.
@@ -367,6 +374,7 @@ impl Snapshot {
                 .unwrap_or(self.defaults.drop_negative_prompt),
             moderated_next: rule.and_then(|rule| rule.moderated_next).unwrap_or(self.defaults.moderated_next),
             review_cost: rule.and_then(|rule| rule.review_cost).unwrap_or(self.defaults.review_cost),
+            wait_value: self.defaults.wait_value,
             retries: self.defaults.retries,
             share: rule.and_then(|rule| rule.share).unwrap_or(self.defaults.share),
             explore: if of_tier.is_none_or(|tier| tier.explore) { self.defaults.explore } else { Explore::Off },

@@ -29,6 +29,7 @@ use crate::domain::catalog::{Dialect, Model, Provider};
 use crate::domain::fault::Fault;
 use crate::domain::image::{Format, Size};
 use crate::domain::money::Money;
+use crate::domain::quota::Allowance;
 use crate::domain::quote::Tokens;
 
 /// The adapter of a dialect; `None` for [`Dialect::Local`], which makes no call.
@@ -57,6 +58,12 @@ pub trait Adapter: Sync {
 
     /// What the reply to one of the step's calls means. `call` is the call that it answers.
     fn decode(&self, step: &Step<'_>, model: &Model, call: &Call, reply: &Reply) -> Result<Progress, Fault>;
+
+    /// What the reply says is left of the provider's limit on requests, where the provider says so.
+    fn allowance(&self, reply: &Reply) -> Option<Allowance> {
+        let _ = reply;
+        None
+    }
 }
 
 /// What is wanted of a model, already mapped to what the model can do.

@@ -14,9 +14,11 @@ use super::routes::{json, text};
 use super::wire::json::Json;
 use crate::domain::catalog::{Catalog, Model, Price, Provider, Role, Unit};
 use crate::domain::money::Money;
+use crate::domain::quota::Mode;
 use crate::engine::{BudgetStanding, Engine, ModelStanding, Standing};
 use crate::policy::Snapshot;
 use crate::policy::watch::{Cause, ReloadReport};
+use crate::state::limits::{Counting, Left};
 
 /// `GET /healthz`: the process runs.
 pub(super) fn health(engine: &Arc<Engine>) -> Response<Payload> {
@@ -54,8 +56,12 @@ pub(super) async fn metrics(engine: &Arc<Engine>) -> Response<Payload> {
     match engine.doubt().await {
         Ok(sums) => {
             // What was in doubt and no longer is goes back to zero.
-            standings.iter().for_each(|standing| telemetry.doubt(&standing.name, Money::ZERO, None));
-            sums.iter().for_each(|doubt| telemetry.doubt(&doubt.provider, doubt.sum, Some(doubt.oldest)));
+            for standing in &standings {
+                telemetry.doubt(&standing.name, Money::ZERO, None);
+            }
+            for doubt in &sums {
+                telemetry.doubt(&doubt.provider, doubt.sum, Some(doubt.oldest));
+            }
         }
         Err(_) => telemetry.ledger_error("unavailable"),
     }
@@ -68,14 +74,23 @@ pub(super) async fn metrics(engine: &Arc<Engine>) -> Response<Payload> {
     }
     for standing in standings {
         telemetry.breaker(&standing.name, standing.breaker);
-        for (limit, left, capacity) in &standing.quota {
-            telemetry.quota_left(&standing.name, limit, *left, *capacity);
+        for left in &standing.quota {
+            telemetry.quota_left(&standing.name, &left.name, left.left, left.capacity);
+        }
+        for model in &standing.models {
+            for left in &model.quota {
+                telemetry.quota_left(&model.id, &left.name, left.left, left.capacity);
+            }
         }
         for model in &standing.models {
             model.price.iter().for_each(|price| telemetry.price(&standing.name, &model.id, *price));
             model.accept.iter().for_each(|accept| telemetry.acceptance(&model.id, &accept.task, accept.posterior));
         }
     }
+    let counting = engine.counting();
+    let (replicas, redis) = heard(counting);
+    telemetry.quota_mode(counting.name());
+    telemetry.counting(replicas, redis);
     text("text/plain; version=0.0.4; charset=utf-8", telemetry.render())
 }
 
@@ -99,6 +114,7 @@ pub(super) async fn providers(engine: &Arc<Engine>) -> Response<Payload> {
         body.key("providers").array(&engine.standings(), |body, standing| {
             body.object(|body| provider(body, standing));
         });
+        body.key("limits").object(|body| counting(body, engine.counting()));
         match &budgets {
             Ok(budgets) => body.key("budgets").array(budgets, |body, standing| {
                 body.object(|body| budget(body, standing));
@@ -136,16 +152,40 @@ fn provider(body: &mut Json, standing: &Standing) {
     body.key("on").raw(standing.off.is_none());
     body.key("why").text_or_null(standing.off.as_deref());
     body.key("breaker").text(standing.breaker);
-    body.key("quota").array(&standing.quota, |body, (name, left, capacity)| {
-        body.object(|body| {
-            body.key("limit").text(name);
-            body.key("left").raw(left);
-            body.key("capacity").raw(capacity);
-        });
-    });
+    quota(body, &standing.quota);
     body.key("models").array(&standing.models, |body, standing| {
         body.object(|body| model_standing(body, standing));
     });
+}
+
+fn quota(body: &mut Json, limits: &[Left]) {
+    body.key("quota").array(limits, |body, limit| {
+        body.object(|body| {
+            body.key("limit").text(&limit.name);
+            body.key("unit").text(limit.unit.name());
+            body.key("left").number(limit.left);
+            body.key("capacity").number(limit.capacity);
+            body.key("reset_ms").millis(limit.reset);
+            body.key("mode").text(if limit.mode == Mode::Enforce { "enforce" } else { "shadow" });
+        });
+    });
+}
+
+/// Who counts what limits allow, and how Redis is.
+fn counting(body: &mut Json, counting: Counting) {
+    body.key("counted").text(counting.name());
+    let (replicas, redis) = heard(counting);
+    body.key("replicas").raw(replicas);
+    body.key("redis").text_or_null(redis);
+}
+
+/// The replicas that were heard last, and how Redis is where there is one.
+const fn heard(counting: Counting) -> (u32, Option<&'static str>) {
+    match counting {
+        Counting::Alone => (1, None),
+        Counting::Together { replicas } => (replicas, Some("up")),
+        Counting::Apart { replicas, trouble } => (replicas, Some(trouble.name())),
+    }
 }
 
 fn model_standing(body: &mut Json, standing: &ModelStanding) {
@@ -153,6 +193,7 @@ fn model_standing(body: &mut Json, standing: &ModelStanding) {
     body.key("on").raw(standing.off.is_none());
     body.key("why").text_or_null(standing.off.as_deref());
     body.key("breaker").text(standing.breaker);
+    quota(body, &standing.quota);
     body.key("latency_ms").object(|body| {
         body.key("p50").millis(standing.latency.p50);
         body.key("p95").millis(standing.latency.p95);

@@ -3,6 +3,7 @@
 //! Why it exists: every answer of every route carries an id, ends in one metric, and leaves its connection clean or
 //! closed. What it refuses to know: what routes do.
 
+use futures_util::FutureExt;
 use std::any::Any;
 use std::convert::Infallible;
 use std::future::Future;
@@ -32,7 +33,7 @@ use super::problem::{Problem, Readers};
 use super::routes::{Route, Routes};
 use super::socket::Pulse;
 use super::wire::answer::millis;
-use super::wire::headers;
+use super::wire::{self, headers};
 use crate::domain::refusal::Refusal;
 use crate::telemetry::{Exchange, InFlight, Telemetry, clock, trace};
 
@@ -174,6 +175,7 @@ async fn answered(
         Err(problem) => Err(problem),
     };
     let mut answer = answer.unwrap_or_else(|problem| refused(problem, &arrival));
+    routes.sign_limits(&head.headers, answer.headers_mut());
     if !intake.settle().await {
         pulse.leave_unread();
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -216,7 +218,7 @@ impl hyper::service::Service<Request<Incoming>> for OnConnection {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.pulse.begin();
         let exchange = self.door.clone().exchange(Arc::clone(&self.pulse), request);
-        Box::pin(async { Ok(exchange.await) })
+        Box::pin(exchange.map(Ok))
     }
 }
 
@@ -300,6 +302,13 @@ impl Body for Tracked {
 }
 
 impl Routes {
+    /// What is left of the caller's limits, on every answer of the API to a key that has any.
+    fn sign_limits(&self, asked: &HeaderMap, headers: &mut HeaderMap) {
+        if let Some(limits) = self.allowance(headers::bearer(asked).as_deref()) {
+            headers.extend(wire::limits::headers(&limits));
+        }
+    }
+
     /// The headers of every answer.
     fn sign(&self, arrival: &Arrival, headers: &mut HeaderMap) {
         if let Ok(id) = HeaderValue::from_str(&arrival.request_id) {

@@ -207,6 +207,7 @@ fn face(refusal: &Refusal) -> Face {
         retry_after_s: None,
         should_retry: None,
     };
+    let wait = |seconds, face| Face { retry_after_s: Some(seconds), ..face };
     match refusal {
         Refusal::BudgetExhausted(full) => {
             say(StatusCode::PAYMENT_REQUIRED, "Budget exhausted", "insufficient_quota", exhausted(full))
@@ -227,27 +228,30 @@ fn face(refusal: &Refusal) -> Face {
             param: Some(pointer.clone()),
             ..say(StatusCode::BAD_REQUEST, "Invalid request", INVALID, detail.clone())
         },
-        Refusal::LedgerUnavailable => Face {
-            retry_after_s: Some(5),
-            ..say(StatusCode::SERVICE_UNAVAILABLE, "Ledger unavailable", SERVER, LEDGER.to_owned())
-        },
+        Refusal::LedgerUnavailable => {
+            wait(5, say(StatusCode::SERVICE_UNAVAILABLE, "Ledger unavailable", SERVER, LEDGER.to_owned()))
+        }
         Refusal::NoPlan(explained) => {
             say(StatusCode::UNPROCESSABLE_ENTITY, "No plan fits", INVALID, no_plan(explained))
         }
         Refusal::NotFound(what) => say(StatusCode::NOT_FOUND, "Not found", INVALID, what.clone()),
-        Refusal::Overloaded => Face {
-            retry_after_s: Some(1),
-            ..say(StatusCode::SERVICE_UNAVAILABLE, "Overloaded", SERVER, OVERLOADED.to_owned())
-        },
+        Refusal::Overloaded => {
+            wait(1, say(StatusCode::SERVICE_UNAVAILABLE, "Overloaded", SERVER, OVERLOADED.to_owned()))
+        }
         Refusal::ProvidersFailed(attempts) => Face {
             should_retry: (Sums::of(attempts).exposure() > Money::ZERO).then_some(false),
             ..say(StatusCode::BAD_GATEWAY, "Providers failed", SERVER, failed(attempts))
         },
         Refusal::QuotaExhausted { retry_after } => {
             let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+            let face = say(StatusCode::SERVICE_UNAVAILABLE, "Quota exhausted", "rate_limit_error", quota(seconds));
+            wait(seconds.clamp(1, MAX_RETRY_AFTER_S), face)
+        }
+        Refusal::RateLimited { retry_after } => {
+            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
             Face {
                 retry_after_s: Some(seconds.clamp(1, MAX_RETRY_AFTER_S)),
-                ..say(StatusCode::SERVICE_UNAVAILABLE, "Quota exhausted", "rate_limit_error", quota(seconds))
+                ..say(StatusCode::TOO_MANY_REQUESTS, "Rate limited", "rate_limit_error", limited(seconds))
             }
         }
         Refusal::SlowRequest => say(StatusCode::REQUEST_TIMEOUT, "Slow request", INVALID, SLOW.to_owned()),
@@ -360,6 +364,11 @@ fn quota(seconds: u64) -> String {
         "Every plan that fits waits for a provider's limit; the first has room in {}. Nothing was bought.",
         count(usize::try_from(seconds.max(1)).unwrap_or(usize::MAX), "second")
     )
+}
+
+fn limited(seconds: u64) -> String {
+    let wait = count(usize::try_from(seconds.max(1)).unwrap_or(usize::MAX), "second");
+    format!("The limits of this key have room again in {wait}. Nothing was bought; `RateLimit` says what is left.")
 }
 
 fn too_large(most: u64) -> String {

@@ -16,6 +16,7 @@ use super::problem::Problem;
 use super::{Bounds, admin, generate, images, jobs, studio};
 use crate::domain::refusal::Refusal;
 use crate::engine::Engine;
+use crate::state::limits::Left;
 use crate::telemetry::Telemetry;
 
 /// Which listener.
@@ -205,6 +206,11 @@ impl Routes {
             Route::Job(id, _) => Route::Job(id, query()),
             route => route,
         })
+    }
+
+    /// What is left of a caller's limits; `None` on the admin plane.
+    pub(super) fn allowance(&self, key: Option<&str>) -> Option<Vec<Left>> {
+        (self.plane == Plane::Api).then(|| self.engine.allowance(key))
     }
 
     /// The digest of the policy in force, as a header.

@@ -4,6 +4,7 @@
 //! know: requests and plans. To add an implementation: a file beside the others, and a line in `tests/state.rs`, which
 //! runs one suite over all.
 
+pub mod audits;
 mod books;
 mod command;
 pub mod doubts;
@@ -25,7 +26,6 @@ mod words;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -35,9 +35,9 @@ use crate::domain::budget::{Account, Earmark, Total};
 use crate::domain::image::Format;
 use crate::domain::ledger::{Attempt, Closing, Opening};
 use crate::domain::money::Money;
-use crate::domain::quota::Limit;
 use crate::transport::Boxed;
 
+pub use limits::{Draw, Limits, Permit, Wait};
 use sql::{Row, Statement, Value};
 
 /// The books.
@@ -206,54 +206,6 @@ impl fmt::Display for ImagesFault {
 
 impl std::error::Error for ImagesFault {}
 
-/// What a call wants of a provider's limits. An owner stands in a call's draws once.
-#[derive(Clone, Debug)]
-pub struct Draw<'a> {
-    /// The provider's name, or the model's id for a model's own limits: the bucket's identity, so that a bucket keeps
-    /// its state over a reload.
-    pub owner: &'a str,
-    /// The limits of that owner.
-    pub limits: &'a [Limit],
-}
-
-/// Provider limits, all of a call's or none.
-pub trait Limits: Send + Sync {
-    /// Draws for a call that makes `images` images from every limit of every owner, or from none. The permit gives calls
-    /// in flight back when dropped; units of a window are spent.
-    fn draw<'a>(&'a self, draws: &'a [Draw<'a>], images: u8, now: Timestamp) -> Boxed<'a, Result<Permit, Wait>>;
-
-    /// How long until [`Limits::draw`] of one image would succeed; zero when it would now. Draws nothing, waits for
-    /// nothing.
-    fn wait(&self, draws: &[Draw<'_>], now: Timestamp) -> Duration;
-
-    /// Units left in each limit of an owner: `(name, left, capacity)`.
-    fn left(&self, draw: &Draw<'_>, now: Timestamp) -> Vec<(Arc<str>, u32, u32)>;
-
-    /// The provider told us to stay away for this long.
-    fn penalise(&self, owner: &str, wait: Duration, now: Timestamp);
-}
-
-/// Leave to make one call; calls in flight are given back when it drops.
-pub struct Permit(#[expect(dead_code, reason = "held for its drop")] Option<Box<dyn std::any::Any + Send + Sync>>);
-
-impl Permit {
-    /// A permit that gives `held` back when it drops.
-    pub fn holding(held: impl std::any::Any + Send + Sync) -> Self {
-        Self(Some(Box::new(held)))
-    }
-
-    /// A permit that holds nothing.
-    pub const fn free() -> Self {
-        Self(None)
-    }
-}
-
-impl fmt::Debug for Permit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Permit")
-    }
-}
-
 /// Reads the text in a picture.
 pub trait Reader: Send + Sync {
     /// Why it cannot read now, in one clause; `None` when it can. Asked for every plan: it must not wait.
@@ -274,7 +226,3 @@ impl fmt::Display for ReaderFault {
 }
 
 impl std::error::Error for ReaderFault {}
-
-/// No room: try again after this long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wait(pub Duration);

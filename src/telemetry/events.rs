@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::metrics::Metric;
+use super::metrics::{self, Metric};
 use super::{Exchange, InFlight, Telemetry, status_text};
 use crate::domain::budget::Total;
 use crate::domain::money::Money;
@@ -74,15 +74,24 @@ impl Telemetry {
         self.counter(Metric::Retries, &[provider, result]).add(1);
     }
 
-    /// A draw from a limit: `allowed`, `delayed` or `denied`.
+    /// A draw from a limit: `allowed`, `delayed`, `denied`, or `shadow_denied` by a limit that only counts.
     pub fn quota(&self, owner: &str, limit: &str, result: &'static str) {
         self.counter(Metric::QuotaDecisions, &[owner, limit, result]).add(1);
     }
 
     /// What is left of a limit, and what it allows.
-    pub fn quota_left(&self, owner: &str, limit: &str, left: u32, capacity: u32) {
-        self.gauge(Metric::QuotaRemaining, &[owner, limit]).set(left.into());
-        self.gauge(Metric::QuotaCapacity, &[owner, limit]).set(capacity.into());
+    #[expect(clippy::cast_possible_truncation, reason = "a limit's units are far below 2⁶³, and shown whole")]
+    pub fn quota_left(&self, owner: &str, limit: &str, left: f64, capacity: f64) {
+        self.gauge(Metric::QuotaRemaining, &[owner, limit]).set(left as i64);
+        self.gauge(Metric::QuotaCapacity, &[owner, limit]).set(capacity as i64);
+    }
+
+    /// How many gateways share limits, and how Redis is where there is one.
+    pub fn counting(&self, replicas: u32, redis: Option<&'static str>) {
+        self.gauge(Metric::Replicas, &[]).set(replicas.into());
+        if let Some(state) = redis {
+            self.one_of(Metric::RedisState, &[], metrics::REDIS, state);
+        }
     }
 
     /// Where limits are kept now: `shared`, `local` or `refuse`.
@@ -138,7 +147,9 @@ impl Telemetry {
             Metric::BudgetSpent,
             Metric::BudgetWindowEnd,
         ];
-        all.into_iter().for_each(|metric| self.instruments.clear(metric));
+        for metric in all {
+            self.instruments.clear(metric);
+        }
     }
 
     /// How a budget stands. `window_end` and `forecast` are absent where there is none.

@@ -80,6 +80,9 @@ const RULE: Label = named("rule", 200);
 const TASK: Label = named("task", 50);
 const WINDOW: Label = named("window", 200);
 const SUCCESS: Label = of("result", &["ok", "failed"]);
+/// How Redis is, in the words of `state/redis`.
+pub(super) const REDIS: &[&str] =
+    &["up", "busy", "full", "loading", "not_allowed", "read_only", "slow", "unreachable", "refused"];
 
 const fn named(name: &'static str, most: usize) -> Label {
     Label { name, values: Values::Named(most) }
@@ -168,10 +171,12 @@ metrics! {
     QuotaRemaining = gauge Count "tollgate_quota_remaining_units" [PROVIDER, WINDOW]
         "Units left in a provider's limit.";
     QuotaDecisions = counter Count "tollgate_quota_decisions_total"
-        [PROVIDER, WINDOW, of("result", &["allowed", "denied", "delayed"])]
-        "Draws from a provider's limits: allowed, delayed or denied.";
+        [PROVIDER, WINDOW, of("result", &["allowed", "denied", "delayed", "shadow_denied"])]
+        "Draws from a limit: allowed, delayed, denied, or shadow_denied by a limit that only counts.";
     QuotaMode = gauge Count "tollgate_quota_mode" [of("mode", &["shared", "local", "refuse"])]
         "1 for where limits are kept now: shared between replicas, in this process, or nowhere and refused.";
+    RedisState = gauge Count "tollgate_redis_state" [of("state", REDIS)] "1 for how Redis is: up, or why it is away.";
+    Replicas = gauge Count "tollgate_replicas" [] "Gateways that share limits, as last heard in Redis.";
     RedisDuration = own Seconds "tollgate_redis_operation_duration_seconds"
         [of("op", &["draw", "join", "land", "script", "command", "ping"])]
         "Seconds of an exchange with Redis.";
@@ -195,7 +200,7 @@ metrics! {
         "Dollars charged by providers, by how the amount is known; equals the ledger's settled sum.";
     CostAvoided = counter Usd "tollgate_cost_avoided_usd_total"
         [of("why", &["coalesced", "replayed", "cheaper_plan"])]
-        "Dollars not spent. Baseline of coalesced and replayed: the price of the purchase that was shared. Baseline of cheaper_plan: the expected price of the feasible plan with the highest expected acceptance for the same request.";
+        "Dollars not spent. Baseline of coalesced and replayed: the price of the purchase that was shared. Baseline of a cheaper plan: the expected price of the feasible plan with the highest expected acceptance for the same request.";
     BudgetLimit = gauge Usd "tollgate_budget_limit_usd" [BUDGET] "Dollars that a budget allows in its window.";
     BudgetSpent = gauge Usd "tollgate_budget_spent_usd" [BUDGET] "Dollars charged to a budget in its window.";
     BudgetReserved = gauge Usd "tollgate_budget_reserved_usd" [BUDGET]

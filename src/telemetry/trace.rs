@@ -4,7 +4,7 @@
 //! closed when that future ends or is dropped; where a request stands goes with its task, so rooms hand nothing on.
 //! Without a collector there is no trace, and a room costs one look at an empty task-local. What it refuses to know:
 //! sockets (`transport/otlp.rs` sends) and prompts, which are in no attribute.
-//! To add a span: [`room`]. To add an attribute: [`note`]; names of GenAI's conventions where there is one.
+//! To add a span: [`room`]. To add an attribute: [`note`]; names of `GenAI`'s conventions where there is one.
 //!
 //! Why not the `opentelemetry` crates: for spans of one process in one wire format they bring a dozen crates, a global
 //! provider and a second notion of context, where this is a vector, a task-local and one JSON body (OTLP/HTTP with JSON,
@@ -130,10 +130,9 @@ impl Sink {
     /// A trace of a request that came with this `traceparent`; `None` when it is not to be recorded.
     pub(super) fn begin(&self, traceparent: Option<&str>) -> Option<Root> {
         let trace = match traceparent.and_then(caller) {
-            Some((_, false)) => return None,
             Some((trace, true)) => trace,
             None if rand::random_range(0..100) < self.percent => Trace { id: rand::random::<u128>().max(1), parent: 0 },
-            None => return None,
+            Some((_, false)) | None => return None,
         };
         let recording = Recording { trace, spans: Mutex::default(), sink: self.clone() };
         Some(Root(Here { recording: Arc::new(recording), span: trace.parent }))
@@ -303,6 +302,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the trace must reach a task of its own")]
     #[tokio::test]
     async fn rooms_nest_in_the_callers_trace_and_across_tasks() {
         let (sink, mut finished) = sink(0);

@@ -12,11 +12,13 @@
 
 mod admin;
 mod answers;
+mod audit;
 mod bodies;
 mod checks;
 mod feedback;
 mod harness;
 mod jobs;
+mod limits;
 mod native;
 mod openai;
 mod raw;

@@ -109,14 +109,13 @@ fn the_binary_needs_an_empty_root_only() {
     let data = root.path().join("data");
     std::fs::create_dir(&data).unwrap();
     std::os::unix::fs::chown(&data, Some(65532), Some(65532)).unwrap();
-    for folder in [root.path()] {
-        std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    }
+    std::fs::set_permissions(root.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let any = "127.0.0.1:0";
-    let mut command = Command::new("chroot");
+    let mut command = Command::new("/usr/sbin/chroot");
     command.arg("--userspec=65532:65532").arg(root.path()).arg("/tollgate").env_clear();
-    command.args(["demo", "--listen", any, "--admin", any, "--sandbox", any, "--speed", "200", "--data", "/data"]);
-    let house = Serving::start(command, folder(), 3);
+    command.args(["demo", "--listen", any, "--admin", any, "--proxy", any, "--sandbox", any, "--speed", "200"]);
+    command.args(["--data", "/data"]);
+    let house = Serving::start(command, folder(), 4);
     let body = json!({ "prompt": "a fox in an empty room", "width": 256, "height": 256 }).to_string();
     let (status, said) = send(house.api, "POST", "/generate", "", &body);
     assert_eq!(status, 200, "{said}\n{}", house.said());

@@ -54,9 +54,10 @@ fn demo(settings: &[(&str, String)]) -> Serving {
     let folder = folder();
     let any = "127.0.0.1:0";
     let mut command = tollgate(folder.path());
-    command.args(["demo", "--listen", any, "--admin", any, "--sandbox", any, "--speed", "200", "--data", "data"]);
+    command.args(["demo", "--listen", any, "--admin", any, "--proxy", any, "--sandbox", any, "--speed", "200"]);
+    command.args(["--data", "data"]);
     command.envs(settings.iter().map(|(name, value)| (*name, value)));
-    Serving::start(command, folder, 3)
+    Serving::start(command, folder, 4)
 }
 
 #[test]
@@ -66,7 +67,7 @@ fn a_request_is_one_trace_from_caller_to_provider() {
     let body = json!({ "prompt": "a very private fox", "width": 256, "height": 256 }).to_string();
     let (status, said) = send(house.api, "POST", "/generate", &format!("traceparent: {PARENT}\r\n"), &body);
     assert_eq!(status, 200, "{said}");
-    let (head, text) = traces.recv_timeout(Duration::from_secs(60)).expect("a trace arrives");
+    let (head, text) = traces.recv_timeout(Duration::from_mins(1)).expect("a trace arrives");
     assert!(head.starts_with("POST /v1/traces "), "{head}");
     assert!(!text.contains("private"), "a prompt is in no attribute: {text}");
     let export: Value = serde_json::from_str(&text).unwrap();
@@ -106,7 +107,7 @@ fn the_context_goes_out_to_the_provider() {
     let house = Serving::start(command, folder, 2);
     let body = json!({ "prompt": "a fox", "model": "stability/core" }).to_string();
     send(house.api, "POST", "/generate", &format!("traceparent: {PARENT}\r\n"), &body);
-    let (head, _) = calls.recv_timeout(Duration::from_secs(60)).expect("the provider is called");
+    let (head, _) = calls.recv_timeout(Duration::from_mins(1)).expect("the provider is called");
     let sent = head.to_ascii_lowercase();
     let parent = sent.lines().find_map(|line| line.strip_prefix("traceparent: ")).unwrap_or_else(|| panic!("{head}"));
     assert!(parent.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && parent.ends_with("-01"), "{parent}");

@@ -363,6 +363,14 @@ async fn a_later_verdict_of_a_rater_replaces_the_earlier(place: &dyn Place) {
     crate::verdicts::a_later_verdict_of_a_rater_replaces_the_earlier(&*place.open()).await;
 }
 
+async fn pictures_are_read_by_place_with_the_newest_verdict(place: &dyn Place) {
+    crate::studio::pictures_are_read_by_place_with_the_newest_verdict(&*place.open()).await;
+}
+
+async fn sums_count_money_pictures_and_verdicts_once(place: &dyn Place) {
+    crate::studio::sums_count_money_pictures_and_verdicts_once(&*place.open()).await;
+}
+
 macro_rules! suite {
     ($implementation:ident: $place:expr => $($case:ident)*) => {
         mod $implementation {
@@ -400,6 +408,8 @@ macro_rules! implementations {
             a_thousand_openers_are_all_durable
             what_never_closed_is_in_doubt_after_reopening
             a_later_verdict_of_a_rater_replaces_the_earlier
+            pictures_are_read_by_place_with_the_newest_verdict
+            sums_count_money_pictures_and_verdicts_once
             a_claim_buys_once_and_passes_on_when_it_cost_nothing
             other_rooms_write_and_read_their_own_tables
         );)*

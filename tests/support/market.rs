@@ -153,6 +153,7 @@ pub(crate) fn request(side: u32, floor: f64) -> GenerationRequest {
         drop_negative_prompt: false,
         moderated_next: false,
         review_cost: Money::ZERO,
+        wait_value: None,
         retries: Retries::default(),
         share: Share::Identical,
         explore: Explore::Off,

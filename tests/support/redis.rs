@@ -1,7 +1,6 @@
 //! A redis-server of a test's own: on a free port, with nothing on disk, gone when it drops.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -47,11 +46,6 @@ impl RedisServer {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
-    }
-
-    /// Its folder, where a snapshot would stand.
-    pub(crate) fn folder(&self) -> PathBuf {
-        self.folder.path().to_owned()
     }
 
     /// What redis-cli prints for a command.

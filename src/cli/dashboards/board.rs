@@ -104,11 +104,12 @@ impl Panel {
             "fieldConfig": { "defaults": { "unit": self.unit, "min": 0, "custom": self.kind.custom() }, "overrides": [] },
             "options": self.kind.options(),
         });
-        if self.kind == Kind::Table {
-            panel["transformations"] = json!([
+        if let (Kind::Table, Some(panel)) = (self.kind, panel.as_object_mut()) {
+            let merge = json!([
                 { "id": "merge", "options": {} },
                 { "id": "organize", "options": { "excludeByName": { "Time": true } } },
             ]);
+            panel.insert("transformations".to_owned(), merge);
         }
         panel
     }

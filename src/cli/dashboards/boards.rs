@@ -180,7 +180,7 @@ fn planner() -> Board {
         Panel::lines("Planning", SECONDS, "Time to plan: 99 of 100 are faster.")
             .asks(quantile("0.99", Metric::Overhead, "stage"), "{{stage}}"),
         Panel::lines("Scores of checks", SHARE, "Mean score of pictures, by model.")
-            .asks(format!("({}) or 0 * {}", mean(Metric::QualityScore, "model"), rate(Metric::Images, "", "model")), "{{model}}"),
+            .asks(mean(Metric::QualityScore, "model"), "{{model}}"),
         Panel::lines("Shadow policy", PER_SECOND, "Requests that a shadow policy decided too, by whether it agreed.")
             .asks(rate(Metric::ShadowDecisions, "", "agreement"), "{{agreement}}"),
         Panel::lines("Shadow policy's price", DOLLARS, "Dollars an hour that its plans were expected to cost more or less.")

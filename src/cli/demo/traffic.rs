@@ -159,10 +159,8 @@ fn next(dice: &mut StdRng, before: &[Ask]) -> Ask {
     let (scene, subject) = (pick(dice, SCENES.len()), pick(dice, SUBJECTS.len()));
     let (stage, project, width, height, n, prompt) = SCENES.get(scene).copied().unwrap_or_default();
     let prompt = prompt.replace("{}", SUBJECTS.get(subject).copied().unwrap_or_default());
-    let mut metadata = json!({ "project": project });
-    if !stage.is_empty() {
-        metadata["stage"] = json!(stage);
-    }
+    let metadata =
+        if stage.is_empty() { json!({ "project": project }) } else { json!({ "project": project, "stage": stage }) };
     let body = json!({
         "prompt": prompt, "width": width, "height": height, "n": n,
         "response_format": "url", "metadata": metadata,

@@ -31,6 +31,9 @@ pub(super) struct Candidate {
     pub(super) expected: Expected,
     #[serde(default)]
     pub(super) verdicts: f64,
+    /// How long it would wait for a limit.
+    #[serde(default)]
+    pub(super) wait_ms: u64,
     #[serde(default)]
     pub(super) reason: Option<Reason>,
 }

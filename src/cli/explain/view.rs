@@ -98,7 +98,8 @@ fn step(of: &Step) -> String {
 
 fn why(row: &Candidate) -> String {
     let Some(reason) = &row.reason else {
-        return String::new();
+        let waits = format!("waits {} for its limit", seconds(row.wait_ms));
+        return if row.wait_ms > 0 { waits } else { String::new() };
     };
     match &reason.at {
         Some(place) => format!("{} ({place})", reason.text),
@@ -198,6 +199,7 @@ mod tests {
                 latency_p95_ms: 12_950,
             },
             verdicts: 0.0,
+            wait_ms: 0,
             reason: reason.map(|(code, text)| Reason {
                 code: code.to_owned(),
                 text: text.to_owned(),

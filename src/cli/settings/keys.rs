@@ -29,6 +29,7 @@ enum Kind {
 }
 
 const KEYS: &[(&str, &str, Kind)] = &[
+    ("audit", "hours", Kind::Whole(0..=8_760, |s| &mut s.audit_hours)),
     ("data", "dir", Kind::Path(|s| &mut s.data)),
     ("images", "url", Kind::Text(|s| &mut s.images_url)),
     ("jobs", "at_once", Kind::Whole(1..=10_000, |s| &mut s.jobs.at_once)),

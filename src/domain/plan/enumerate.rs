@@ -9,6 +9,7 @@ use jiff::civil::Date;
 
 use super::super::catalog::{Catalog, Enlarge, Latency, Model, ModelIx, Reach, Sizes};
 use super::super::image::Size;
+use super::super::money::Money;
 use super::super::quality::Posterior;
 use super::super::quote::{Quote, quote};
 use super::super::request::{Fit, GenerationRequest};
@@ -170,6 +171,8 @@ impl Enumerator<'_> {
             quote,
             accept,
             latency,
+            wait: Duration::ZERO,
+            wait_cost: Money::ZERO,
             score,
             reason,
         });
@@ -188,6 +191,8 @@ fn unreachable(model: ModelIx, size: Size, seen: ModelView, reason: Reason) -> C
         quote: Quote::default(),
         accept: seen.accept,
         latency: seen.latency,
+        wait: Duration::ZERO,
+        wait_cost: Money::ZERO,
         score: f64::INFINITY,
         reason: Some(reason),
     }

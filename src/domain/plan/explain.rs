@@ -12,7 +12,7 @@ use super::super::money::Money;
 use super::super::request::GenerationRequest;
 use super::super::rule::{Source, Term};
 use super::super::verify::VerifierIx;
-use super::{Candidate, Gate, Otherwise, Planned, Reason, View};
+use super::{BudgetView, Candidate, Gate, Otherwise, Planned, Reason, View, wait};
 
 /// A whole plan, explained.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,8 +56,10 @@ pub struct Line {
     pub latency_p95: Duration,
     /// `open`, or why no call could be sent now.
     pub breaker: &'static str,
-    /// `ok` or `spent`.
+    /// `ok`, or `spent` when a limit has no room now.
     pub quota: &'static str,
+    /// How long it would wait for a limit.
+    pub wait: Duration,
     /// Why it was not chosen; `None` for the chosen one.
     pub reason: Option<Why>,
 }
@@ -209,6 +211,7 @@ fn line(
         latency_p95: candidate.latency.p95,
         breaker: if matches!(gate, Gate::Broken(_)) { "open" } else { "closed" },
         quota: if matches!(gate, Gate::Spent(_)) { "spent" } else { "ok" },
+        wait: candidate.wait,
         reason: if chosen { None } else { Some(why(candidate, best, request, catalog, view)) },
     }
 }
@@ -227,7 +230,11 @@ fn why(
     view: &View,
 ) -> Why {
     let Some(reason) = candidate.reason else {
-        return Why { code: "dearer", text: dearer(candidate, best), place: None };
+        return wait::passed_over(candidate, best, request, catalog).unwrap_or_else(|| Why {
+            code: "dearer",
+            text: dearer(candidate, best),
+            place: None,
+        });
     };
     let terms = &request.terms;
     let model = catalog.model(candidate.model);
@@ -235,72 +242,60 @@ fn why(
     let model_place = model.map(|model| model.place.clone());
     let provider_place = provider.map(|provider| provider.place.clone());
     let upscaler_place = candidate.upscale.and_then(|(ix, _)| catalog.model(ix)).map(|model| model.place.clone());
-    let (code, text, place) = match reason {
-        Reason::BreakerOpen(wait) => {
-            ("breaker_open", format!("the breaker is open for {}", secs(wait)), provider_place)
-        }
-        Reason::BudgetExhausted(at) => {
-            let budget = view.budgets.get(usize::from(at));
-            let text = budget.map(|budget| {
-                let (name, left) = (&budget.budget.name, budget.left);
-                format!("may cost ${}, and the budget `{name}` has ${left} left", candidate.quote.worst)
-            });
-            let place = budget.map(|budget| budget.budget.place.clone());
-            ("budget_exhausted", text.unwrap_or_default(), place)
-        }
-        Reason::DataPolicy => ("data_policy", "the provider is not marked local".to_owned(), provider_place),
-        Reason::Deadline => ("deadline", deadline(candidate, &terms.deadline), term_place(&terms.deadline)),
-        Reason::Floor => ("floor", floor(candidate, &terms.floor), term_place(&terms.floor)),
-        Reason::Format => ("format", "it sends no format that can be served".to_owned(), model_place),
-        Reason::MaxCost => {
-            let cap = terms.max_cost.as_ref();
-            let text = cap.map(|cap| format!("may cost ${}, above the cap of ${}", candidate.quote.worst, cap.value));
-            ("max_cost", text.unwrap_or_default(), cap.and_then(term_place))
-        }
-        Reason::KeptOnPrem => {
-            let text = "its provider is kept for requests with `data_policy: on-prem`";
-            ("kept_on_prem", text.to_owned(), provider_place)
-        }
-        Reason::ModelOff => {
-            let off = model.and_then(|model| model.off.clone()).unwrap_or_default();
-            ("model_off", off.to_string(), model_place)
-        }
-        Reason::NegativePrompt => ("negative_prompt", "it takes no negative prompt".to_owned(), model_place),
+    let (text, place) = match reason {
+        Reason::BreakerOpen(wait) => (format!("the breaker is open for {}", secs(wait)), provider_place),
+        Reason::BudgetExhausted(at) => budget_exhausted(candidate, view.budgets.get(usize::from(at))),
+        Reason::DataPolicy => ("the provider is not marked local".to_owned(), provider_place),
+        Reason::Deadline => (deadline(candidate, &terms.deadline), term_place(&terms.deadline)),
+        Reason::Floor => (floor(candidate, &terms.floor), term_place(&terms.floor)),
+        Reason::Format => ("it sends no format that can be served".to_owned(), model_place),
+        Reason::KeptOnPrem => (KEPT_ON_PREM.to_owned(), provider_place),
+        Reason::MaxCost => max_cost(candidate, terms.max_cost.as_ref()),
+        Reason::ModelOff => (model.and_then(|model| model.off.clone()).unwrap_or_default().to_string(), model_place),
+        Reason::NegativePrompt => ("it takes no negative prompt".to_owned(), model_place),
+        Reason::NoPrompt => (NO_PROMPT.to_owned(), upscaler_place),
         Reason::NotAllowed => {
             let by = terms.never.as_ref().or(terms.only.as_ref());
-            ("not_allowed", "the policy keeps this request to other models".to_owned(), by.and_then(term_place))
+            ("the policy keeps this request to other models".to_owned(), by.and_then(term_place))
         }
-        Reason::NotPinned => ("not_pinned", "the request pins another model".to_owned(), None),
-        Reason::PromptTooLong => ("prompt_too_long", "the prompt is longer than it takes".to_owned(), model_place),
+        Reason::NotPinned => ("the request pins another model".to_owned(), None),
+        Reason::PromptTooLong => ("the prompt is longer than it takes".to_owned(), model_place),
         Reason::ProviderOff => {
-            let off = provider.and_then(|provider| provider.off.clone()).unwrap_or_default();
-            ("provider_off", off.to_string(), provider_place)
+            (provider.and_then(|provider| provider.off.clone()).unwrap_or_default().to_string(), provider_place)
         }
-        Reason::QuotaSpent(wait) => ("quota_spent", format!("its limit has room in {}", secs(wait)), provider_place),
-        Reason::Retired(day) => ("retired", format!("retired by its provider on {day}"), model_place),
-        Reason::Seed => ("seed", "it takes no seed".to_owned(), model_place),
-        Reason::Size => ("size", format!("it cannot reach {}", request.ask.size), model_place),
-        Reason::Strict => ("strict", "it would need an adjustment, and the request is strict".to_owned(), None),
-        Reason::UnknownPrice => ("unknown_price", "the policy has no price for it".to_owned(), model_place),
-        Reason::UpscalerUnavailable => {
-            ("upscaler_unavailable", "its upscaler is off, retired, broken or spent".to_owned(), upscaler_place)
-        }
-        Reason::NoPrompt => {
-            let text =
-                "it wants the prompt again, and the prompt was not kept (`log.prompts` in the settings keeps it)";
-            ("no_prompt", text.to_owned(), upscaler_place)
-        }
+        Reason::QuotaSpent(wait) => (format!("its limit has room in {}", secs(wait)), provider_place),
+        Reason::Retired(day) => (format!("retired by its provider on {day}"), model_place),
+        Reason::Seed => ("it takes no seed".to_owned(), model_place),
+        Reason::Size => (format!("it cannot reach {}", request.ask.size), model_place),
+        Reason::Strict => ("it would need an adjustment, and the request is strict".to_owned(), None),
+        Reason::UnknownPrice => ("the policy has no price for it".to_owned(), model_place),
+        Reason::UpscalerUnavailable => ("its upscaler is off, retired, broken or spent".to_owned(), upscaler_place),
         Reason::VerifierAbsent => verifier_absent(candidate, catalog, view),
     };
-    Why { code, text, place }
+    Why { code: reason.code(), text, place }
 }
 
-fn verifier_absent(candidate: &Candidate, catalog: &Catalog, view: &View) -> (&'static str, String, Option<Place>) {
+const KEPT_ON_PREM: &str = "its provider is kept for requests with `data_policy: on-prem`";
+const NO_PROMPT: &str =
+    "it wants the prompt again, and the prompt was not kept (`log.prompts` in the settings keeps it)";
+
+fn budget_exhausted(candidate: &Candidate, budget: Option<&BudgetView>) -> (String, Option<Place>) {
+    let Some(BudgetView { budget, left }) = budget else { return Default::default() };
+    let text = format!("may cost ${}, and the budget `{}` has ${left} left", candidate.quote.worst, budget.name);
+    (text, Some(budget.place.clone()))
+}
+
+fn max_cost(candidate: &Candidate, cap: Option<&Term<Money>>) -> (String, Option<Place>) {
+    let text = cap.map(|cap| format!("may cost ${}, above the cap of ${}", candidate.quote.worst, cap.value));
+    (text.unwrap_or_default(), cap.and_then(term_place))
+}
+
+fn verifier_absent(candidate: &Candidate, catalog: &Catalog, view: &View) -> (String, Option<Place>) {
     let ix = candidate.check.map(|check| check.verifier).unwrap_or_default();
     let verifier = catalog.verifier(ix);
     let why = view.verifiers.get(usize::from(ix.0)).and_then(|seen| seen.absent).unwrap_or("it does not answer");
     let name = verifier.map_or("", |verifier| &verifier.name);
-    ("verifier_absent", format!("its verifier `{name}` is not there: {why}"), verifier.map(|one| one.place.clone()))
+    (format!("its verifier `{name}` is not there: {why}"), verifier.map(|one| one.place.clone()))
 }
 
 fn dearer(candidate: &Candidate, best: Option<&Candidate>) -> String {
@@ -337,6 +332,6 @@ fn term_place<T>(term: &Term<T>) -> Option<Place> {
     }
 }
 
-fn secs(time: Duration) -> String {
+pub(super) fn secs(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }

@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use super::super::catalog::{Catalog, Model, ModelIx, Provider};
 use super::super::request::{DataPolicy, GenerationRequest};
 use super::super::verify::VerifierIx;
-use super::{BudgetView, Candidate, Gate, Reason, View};
+use super::{BudgetView, Candidate, Gate, Reason, View, wait};
 
 pub(super) fn reason(
     candidate: &Candidate,
@@ -24,7 +24,7 @@ pub(super) fn reason(
         .or_else(|| upscaler(candidate, request, catalog, view, today))
         .or_else(|| candidate.check.and_then(|check| verifier(check.verifier, view)))
         .or_else(|| strictness(candidate, model, request))
-        .or_else(|| gate(candidate.model, view))
+        .or_else(|| gate(candidate, request, view))
         .or_else(|| budget(candidate, catalog, view))
 }
 
@@ -44,7 +44,7 @@ pub(super) fn fits_a_stage(
         .or_else(|| capability(model, request))
         .or_else(|| upscaler(candidate, request, catalog, view, today))
         .or_else(|| strictness(candidate, model, request))
-        .or_else(|| gate(candidate.model, view));
+        .or_else(|| gate(candidate, request, view));
     against.is_none()
 }
 
@@ -142,7 +142,7 @@ fn upscaler(
         Some(Reason::DataPolicy)
     } else if kept_from(provider, request) {
         Some(Reason::KeptOnPrem)
-    } else if gone || excluded || gate(ix, view).is_some() {
+    } else if gone || excluded || !conducts(ix, view) {
         Some(Reason::UpscalerUnavailable)
     } else {
         None
@@ -168,10 +168,20 @@ fn budget(candidate: &Candidate, catalog: &Catalog, view: &View) -> Option<Reaso
     short.find(|(_, budget)| blocks(budget)).map(|(at, _)| Reason::BudgetExhausted(at))
 }
 
-fn gate(ix: ModelIx, view: &View) -> Option<Reason> {
-    match view.models.get(usize::from(ix.0))?.gate {
+/// A wait for a limit is a reason only when the plan would then miss the deadline.
+fn gate(candidate: &Candidate, request: &GenerationRequest, view: &View) -> Option<Reason> {
+    match view.models.get(usize::from(candidate.model.0))?.gate {
         Gate::Open => None,
         Gate::Broken(wait) => Some(Reason::BreakerOpen(wait)),
-        Gate::Spent(wait) => Some(Reason::QuotaSpent(wait)),
+        Gate::Spent(_) => {
+            let wait = wait::of(candidate, view);
+            let late = wait + candidate.latency.p95 > request.terms.deadline.value;
+            late.then_some(Reason::QuotaSpent(wait))
+        }
     }
+}
+
+/// Whether an upscaler could be called: by the time that the draft is there, a limit has mostly room again.
+fn conducts(ix: ModelIx, view: &View) -> bool {
+    !matches!(view.models.get(usize::from(ix.0)).map(|seen| seen.gate), Some(Gate::Broken(_)))
 }

@@ -16,6 +16,7 @@ mod filter;
 mod reason;
 mod second;
 mod size;
+mod wait;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,7 +83,7 @@ pub enum Gate {
     Open,
     /// The breaker refuses for this long.
     Broken(Duration),
-    /// A limit has no room for this long.
+    /// A limit has no room for this long; a draw made now may be booked for then.
     Spent(Duration),
 }
 
@@ -108,9 +109,13 @@ pub struct Candidate {
     pub quote: Quote,
     /// Acceptance of the final image.
     pub accept: Posterior,
-    /// Latency of the whole plan.
+    /// Latency of the whole plan, once it begins.
     pub latency: Latency,
-    /// `J`: expected micro-dollars per accepted image; lower is better.
+    /// How long it waits for a limit before it begins.
+    pub wait: Duration,
+    /// What that wait costs.
+    pub wait_cost: Money,
+    /// `J`: expected micro-dollars per accepted image, the wait included; lower is better.
     pub score: f64,
     /// Why it may not run; `None` when it may.
     pub reason: Option<Reason>,
@@ -249,12 +254,11 @@ impl Planned {
     }
 }
 
-/// Plans `request`: every candidate with its numbers, and the feasible ones ranked by score, then latency, then name.
+/// Plans `request`: every candidate with its numbers, and the feasible ones ranked by score, then latency, then name. A
+/// plan whose provider has no room now takes part with its wait and what that costs (`wait_value_usd_per_s`).
 pub fn plan(request: &GenerationRequest, catalog: &Catalog, view: &View, today: Date) -> Planned {
     if let Some(approved) = request.approved {
-        let candidates = second::candidates(approved, request, catalog, view, today);
-        let ranked = rank(&candidates, catalog);
-        return Planned { candidates, ranked };
+        return ranked(second::candidates(approved, request, catalog, view, today), request, catalog, view);
     }
     let mut candidates = enumerate::candidates(request, catalog, view, today);
     checked::extend(&mut candidates, request, catalog, view, today);
@@ -263,16 +267,24 @@ pub fn plan(request: &GenerationRequest, catalog: &Catalog, view: &View, today: 
             candidate.reason = filter::reason(candidate, request, catalog, view, today);
         }
     }
-    let ranked = rank(&candidates, catalog);
+    ranked(candidates, request, catalog, view)
+}
+
+fn ranked(mut candidates: Vec<Candidate>, request: &GenerationRequest, catalog: &Catalog, view: &View) -> Planned {
+    wait::price(&mut candidates, request, view);
+    let ranked = rank(&candidates, catalog, request.terms.wait_value.is_some());
     Planned { candidates, ranked }
 }
 
-fn rank(candidates: &[Candidate], catalog: &Catalog) -> Vec<u32> {
+/// A wait that has no price is worse than any plan that need not wait.
+fn rank(candidates: &[Candidate], catalog: &Catalog, wait_has_price: bool) -> Vec<u32> {
+    let waits = |candidate: &Candidate| !wait_has_price && !candidate.wait.is_zero();
     let name = |ix: ModelIx| catalog.model(ix).map(|model| &*model.id);
     let mut ranked: Vec<(u32, &Candidate)> = (0u32..).zip(candidates).filter(|(_, c)| c.reason.is_none()).collect();
     ranked.sort_unstable_by(|(_, a), (_, b)| {
-        a.score
-            .total_cmp(&b.score)
+        waits(a)
+            .cmp(&waits(b))
+            .then_with(|| a.score.total_cmp(&b.score))
             .then_with(|| a.latency.p50.cmp(&b.latency.p50))
             .then_with(|| name(a.model).cmp(&name(b.model)))
             .then_with(|| a.upscale.map(|(ix, _)| name(ix)).cmp(&b.upscale.map(|(ix, _)| name(ix))))

@@ -7,6 +7,7 @@ use jiff::civil::Date;
 
 use super::super::catalog::{Catalog, Latency, ModelIx};
 use super::super::image::Size;
+use super::super::money::Money;
 use super::super::quality::{Posterior, Prior};
 use super::super::quote::quote;
 use super::super::request::{Fit, GenerationRequest};
@@ -70,6 +71,8 @@ fn candidate(
         quote: whole,
         accept,
         latency: plus(seen.latency, Latency { p50: local, p95: local }),
+        wait: std::time::Duration::ZERO,
+        wait_cost: Money::ZERO,
         score: score(request, whole, accept),
         reason: None,
     };

@@ -90,6 +90,16 @@ fn round_up(side: u32, step: u32) -> u32 {
     side.div_ceil(step.max(1)).saturating_mul(step.max(1))
 }
 
+impl Sizes {
+    /// The pixels of the largest size.
+    pub fn most_pixels(&self) -> u64 {
+        match self {
+            Self::Listed(sizes) => sizes.iter().map(|native| native.size.pixels()).max().unwrap_or(0),
+            Self::Free { max_pixels, .. } => *max_pixels,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

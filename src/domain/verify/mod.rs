@@ -7,6 +7,7 @@
 //! To add a verifier: a [`Kind`], its judgement here, its row in `policy/raw/verifier.rs`, its arm in
 //! `engine/verify.rs`.
 
+pub mod likeness;
 pub mod structure;
 pub mod text;
 

@@ -92,9 +92,10 @@ fn covers(scope: Scope<'_>, raw: &raw::Budget, named: &Named<'_>) -> Covers {
         }
         Some(written.value.as_str().into())
     };
-    let keys = named.keys.iter().map(|key| &*key.name).chain([EACH]).collect();
+    let each = raw.key.as_ref().is_some_and(|key| key.value == EACH);
+    let keys = || named.keys.iter().map(|key| &*key.name).collect();
     let covers = Covers {
-        key: known("key", &raw.key, keys),
+        key: if each { Some(EACH.into()) } else { known("key", &raw.key, keys()) },
         task: known("task", &raw.task, named.catalog.tasks.iter().map(|task| &*task.name).collect()),
         provider: known("provider", &raw.provider, named.catalog.providers.iter().map(|p| &*p.name).collect()),
         metadata: raw

@@ -251,7 +251,7 @@ fn assemble(merged: &Merged<'_>, world: &World<'_>, sink: &Sink) -> Option<Parts
     let (verifiers, scorers) = verifiers::verifiers(&merged.verifiers, &tasks, world).into_iter().unzip();
     let default_task = default_task.unwrap_or_default();
     let catalog = Catalog { providers, models, tasks, default_task, verifiers };
-    limits::bursts(&merged.providers, &merged.models, &catalog);
+    limits::bursts(&merged.providers, &merged.models, &catalog, world.today);
     let whole = rules::Whole { catalog: &catalog, written: &merged.models, tiers: &tiers };
     let resolved = rules::defaults(defaults, &whole);
     let rules = rules::rules(&merged.rules, &whole);

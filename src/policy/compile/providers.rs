@@ -206,8 +206,14 @@ pub(super) fn keys(rows: &[(Scope<'_>, &raw::Key)]) -> Vec<ApiKey> {
             twice(*scope, &format!("the key `{}`", name.value), &name.span, *first, &span);
         }
         if let Some(hash) = sha256(&written.value) {
-            let place = scope.place(&name.span);
-            keys.push(ApiKey { name: name.value.as_str().into(), sha256: hash, reviewer: row.reviewer, place });
+            keys.push(ApiKey {
+                name: name.value.as_str().into(),
+                sha256: hash,
+                owner: format!("key:{}", name.value).into(),
+                limits: limits::limits(*scope, &row.limits),
+                reviewer: row.reviewer,
+                place: scope.place(&name.span),
+            });
         } else {
             let hidden = scope.source.masked(&written.span);
             let found = Diagnostic::new(codes::E0207, format!("the hash of key `{}` is malformed", name.value))

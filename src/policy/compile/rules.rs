@@ -43,6 +43,7 @@ pub(super) fn defaults(entry: &Entry<'_, At<raw::Defaults>>, whole: &Whole<'_>) 
         deadline: deadline?,
         max_cost,
         review_cost: review_cost.unwrap_or(Money::ZERO),
+        wait_value: raw.wait_value_usd_per_s.as_ref().and_then(|usd| scope.money("wait_value_usd_per_s", usd)),
         retries: retries(scope, raw),
         share: raw.share.map(share).unwrap_or_default(),
         explore: raw.explore.map(explore).unwrap_or_default(),

@@ -46,14 +46,40 @@ pub(in crate::policy) struct Limit {
     pub(in crate::policy) name: Option<At<String>>,
     /// How many in each window, or at the same moment for `in_flight`.
     #[schemars(required)]
-    pub(in crate::policy) units: Option<At<u32>>,
+    pub(in crate::policy) units: Option<At<f64>>,
     /// What is counted.
     #[schemars(required)]
     pub(in crate::policy) unit: Option<LimitUnit>,
     /// The window, such as "10s"; none for `in_flight`.
     pub(in crate::policy) per: Option<At<String>>,
     /// How many at once; `units` when left out. One window sees at most `units + burst`.
-    pub(in crate::policy) burst: Option<At<u32>>,
+    pub(in crate::policy) burst: Option<At<f64>>,
+    /// Whether it denies, or only counts what it would deny; `enforce` when left out.
+    pub(in crate::policy) mode: Option<LimitMode>,
+    /// What holds while replicas cannot count together; `local` when left out.
+    pub(in crate::policy) degrade: Option<Degrade>,
+}
+
+/// Whether a limit denies.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::policy) enum LimitMode {
+    /// It does.
+    Enforce,
+    /// It counts what it would have denied, and denies nothing.
+    Shadow,
+}
+
+/// What holds of a limit while Redis is away.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::policy) enum Degrade {
+    /// Each replica has its share.
+    Local,
+    /// Nothing is counted.
+    Open,
+    /// Nothing is let through.
+    Refuse,
 }
 
 /// What a limit counts.
@@ -64,8 +90,12 @@ pub(in crate::policy) enum LimitUnit {
     Images,
     /// Calls that run at the same moment.
     InFlight,
+    /// Millions of pixels made.
+    Megapixels,
     /// Calls begun.
     Requests,
+    /// Dollars, at the worst price of each call.
+    Usd,
 }
 
 /// Something that can be bought: a generator (with `sizes` or `free`) or an upscaler (with `upscale`).

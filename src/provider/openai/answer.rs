@@ -12,6 +12,7 @@ use super::super::common::{Failure, Text, clean, duration, garbled, number, pars
 use super::super::{Auth, Body, Call, Method, Pending, Progress, RawImage, Reply, Stage, Step, Target};
 use crate::domain::catalog::Model;
 use crate::domain::fault::{Billed, Blame, Class, Fault};
+use crate::domain::quota::Allowance;
 use crate::domain::quote::Tokens;
 
 #[derive(Deserialize)]
@@ -139,6 +140,13 @@ fn said(message: &str) -> Option<Duration> {
     })
 }
 
+/// What is left of the requests of the window, on every answer that says it.
+pub(super) fn allowance(reply: &Reply) -> Option<Allowance> {
+    let left = reply.header("x-ratelimit-remaining-requests")?.trim().parse().ok()?;
+    let reset = duration(reply.header("x-ratelimit-reset-requests")?)?;
+    Some(Allowance { left, reset })
+}
+
 /// The longer of the resets of whatever is used up; image endpoints do not always send them.
 fn reset(reply: &Reply) -> Option<Duration> {
     const KINDS: [(&str, &str); 2] = [
@@ -152,6 +160,18 @@ fn reset(reply: &Reply) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_is_said_by_two_headers() {
+        let reply = |left: &'static str| {
+            let headers = [("x-ratelimit-remaining-requests", left), ("x-ratelimit-reset-requests", "1m30s")];
+            let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            Reply { status: 200, headers: headers.into_iter().collect(), body: bytes::Bytes::new() }
+        };
+        let left = allowance(&reply("7"));
+        assert_eq!(left, Some(Allowance { left: 7, reset: Duration::from_secs(90) }));
+        assert_eq!(allowance(&reply("many")), None);
+    }
 
     #[test]
     fn waits_are_read_from_words() {

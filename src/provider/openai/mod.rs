@@ -15,6 +15,7 @@ use super::common::fetched;
 use super::{Adapter, Auth, Body, Call, Method, Op, Progress, Reply, Stage, Step, Target, Unsupported};
 use crate::domain::catalog::{Dialect, Model, Provider};
 use crate::domain::fault::Fault;
+use crate::domain::quota::Allowance;
 
 /// The dialect.
 pub(super) struct Openai;
@@ -60,6 +61,10 @@ impl Adapter for Openai {
             (_, 200) => answer::pictures(step, model, call, reply),
             _ => Err(answer::refusal(call, reply)),
         }
+    }
+
+    fn allowance(&self, reply: &Reply) -> Option<Allowance> {
+        answer::allowance(reply)
     }
 }
 

@@ -142,6 +142,8 @@ pub(super) async fn story(engine: &Arc<Engine>, viewer: &Viewer, id: &str) -> Re
             json.key("accept").number(opening.expected_accept);
             json.key("micros").raw(opening.expected_cost.micros());
         });
+        // How it was decided is JSON already.
+        json.key("decision").raw(opening.decision.as_deref().unwrap_or("null"));
         json.key("reserved_micros").raw(opening.reserved.micros());
         let sums = crate::domain::ledger::Sums::of(attempts);
         json.key("settled_micros").raw(sums.settled.micros());

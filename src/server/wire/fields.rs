@@ -137,7 +137,7 @@ impl<'a> Fields<'a> {
     /// The field of that name, unless absent or `null`.
     pub(super) fn value(&self, name: &'static str) -> Option<Value<'a>> {
         debug_assert!(
-            [Surface::Openai, Surface::Upscale].iter().any(|surface| surface.knows(name).is_some()),
+            [Surface::Openai, Surface::Upscale, Surface::Feedback].iter().any(|surface| surface.knows(name).is_some()),
             "no field {name}"
         );
         let (_, json) = self.known.iter().find(|(known, json)| *known == name && *json != "null")?;

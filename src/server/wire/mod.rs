@@ -9,6 +9,7 @@ pub(super) mod feedback;
 mod fields;
 pub(super) mod headers;
 pub(super) mod json;
+pub(super) mod limits;
 pub(super) mod openai;
 pub(super) mod plan;
 mod size;

@@ -52,6 +52,7 @@ fn candidate(json: &mut Json, line: &Line) {
     json.key("verdicts").number(line.verdicts);
     json.key("breaker").text(line.breaker);
     json.key("quota").text(line.quota);
+    json.key("wait_ms").millis(line.wait);
     json.key("reason");
     match &line.reason {
         None => json.raw("null"),
@@ -93,6 +94,7 @@ pub(in crate::server) mod tests {
             latency_p95: Duration::from_secs(9),
             breaker: "closed",
             quota: "ok",
+            wait: Duration::ZERO,
             reason,
         };
         let place = Some(Place { file: "policies/default.toml".into(), line: 12, column: 3 });
@@ -119,12 +121,12 @@ pub(in crate::server) mod tests {
                  "steps": [{"op": "generate", "model": "stability/sd3.5-medium", "width": 1024, "height": 1024}],
                  "expected": {"accept": 0.71, "accept_interval": [0.6, 0.8], "cost_usd": 0.035, "worst_cost_usd": 0.035,
                               "per_accepted_usd": 0.049_296, "latency_ms": 5200, "latency_p95_ms": 9000},
-                 "verdicts": 12.0, "breaker": "closed", "quota": "ok", "reason": null},
+                 "verdicts": 12.0, "breaker": "closed", "quota": "ok", "wait_ms": 0, "reason": null},
                 {"chosen": false, "model": "openai/gpt-image-2",
                  "steps": [{"op": "generate", "model": "openai/gpt-image-2", "width": 1024, "height": 1024}],
                  "expected": {"accept": 0.71, "accept_interval": [0.6, 0.8], "cost_usd": 0.035, "worst_cost_usd": 0.035,
                               "per_accepted_usd": 0.049_296, "latency_ms": 5200, "latency_p95_ms": 9000},
-                 "verdicts": 12.0, "breaker": "closed", "quota": "ok",
+                 "verdicts": 12.0, "breaker": "closed", "quota": "ok", "wait_ms": 0,
                  "reason": {"code": "floor", "text": "too low", "at": "policies/default.toml:12"}}],
             "warnings": [], "policy": "3f9c0a17be42"});
         assert_eq!(json.to_string().replace("12.0", "12"), want.to_string().replace("12.0", "12"));

@@ -170,13 +170,12 @@ fn away(why: impl std::fmt::Debug) -> Away {
     Away(format!("{why:?}"))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "numbers and borrowed text: a borrow of each would say no more")]
-fn text(value: impl ToString) -> Vec<u8> {
+fn text(value: &impl ToString) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
 fn millis(time: Duration) -> Vec<u8> {
-    text(time.as_millis())
+    text(&time.as_millis())
 }
 
 /// `aloft`, `gone` or `landed`, with the fence that it is of.
@@ -195,7 +194,7 @@ fn seen(told: &[String]) -> Option<(u64, Seen)> {
 impl Board for RedisBoard {
     fn begin<'a>(&'a self, ask: &'a Ask) -> Boxed<'a, Result<Begun, Away>> {
         Box::pin(async move {
-            let flag = |on: bool| text(u8::from(on));
+            let flag = |on: bool| text(&u8::from(on));
             let args = [text(&ask.owner), millis(LEASE), flag(ask.replay), flag(ask.take_over), millis(KEEP)];
             let told = self.told(&self.begin, &ask.key, &args).await?;
             if told.first().is_some_and(|kind| kind == "lead") {
@@ -208,30 +207,32 @@ impl Board for RedisBoard {
     }
 
     fn beat<'a>(&'a self, key: &'a str, fence: u64) -> Boxed<'a, Result<bool, Away>> {
-        Box::pin(async move { self.yes(&self.beat, key, &[text(fence), millis(LEASE)]).await })
+        Box::pin(async move { self.yes(&self.beat, key, &[text(&fence), millis(LEASE)]).await })
     }
 
     fn depart<'a>(&'a self, key: &'a str, fence: u64, bound: Duration) -> Boxed<'a, Result<bool, Away>> {
         Box::pin(async move {
-            let args = [text(fence), millis(LEASE), millis(bound), millis(KEEP)];
+            let args = [text(&fence), millis(LEASE), millis(bound), millis(KEEP)];
             self.yes(&self.depart, key, &args).await
         })
     }
 
     fn finish<'a>(&'a self, key: &'a str, fence: u64, result: &'a str) -> Boxed<'a, Result<bool, Away>> {
         Box::pin(async move {
-            let args = [text(fence), text(result), millis(KEEP), text(CHANNEL), text(key)];
+            let args = [text(&fence), text(&result), millis(KEEP), text(&CHANNEL), text(&key)];
             self.yes(&self.finish, key, &args).await
         })
     }
 
     fn release<'a>(&'a self, key: &'a str, fence: u64) -> Boxed<'a, Result<(), Away>> {
-        Box::pin(async move { self.yes(&self.release, key, &[text(fence), text(CHANNEL), text(key)]).await.map(drop) })
+        Box::pin(
+            async move { self.yes(&self.release, key, &[text(&fence), text(&CHANNEL), text(&key)]).await.map(drop) },
+        )
     }
 
     fn look<'a>(&'a self, key: &'a str, fence: u64) -> Boxed<'a, Result<Seen, Away>> {
         Box::pin(async move {
-            let told = self.told(&self.look, key, &[text(fence)]).await?;
+            let told = self.told(&self.look, key, &[text(&fence)]).await?;
             seen(&told).map(|(_, seen)| seen).ok_or_else(|| away(&told))
         })
     }

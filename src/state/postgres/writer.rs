@@ -153,9 +153,10 @@ impl Desk {
         self.shared.reader.store(Some(Arc::new(reader)));
         self.shared.queue.opens();
         *wait = RECONNECT.0;
-        match first.take() {
-            Some(first) => drop(first.send(Ok(recovered))),
-            None => tracing::info!("the ledger is back"),
+        if let Some(first) = first.take() {
+            drop(first.send(Ok(recovered)));
+        } else {
+            tracing::info!("the ledger is back");
         }
         let served = self.serve(&session, &mut connections).await;
         if served.is_ok() {
@@ -228,11 +229,15 @@ impl Desk {
                 return lost.map_or(Ok(()), Err);
             }
             Err((Kind::Lost, why)) => {
-                batch.into_iter().for_each(|command| self.unwritten(command, &why));
+                for command in batch {
+                    self.unwritten(command, &why);
+                }
                 return Err(why);
             }
             Err((Kind::Refused | Kind::Conflict, why)) => {
-                batch.into_iter().for_each(|command| self.unwritten(command, &why));
+                for command in batch {
+                    self.unwritten(command, &why);
+                }
                 // The server is there and will not write; ends wait for the next look.
                 sleep(RECONNECT.0).await;
             }

@@ -73,13 +73,12 @@ async fn turn(kept: &Weak<Inner>, name: &str) -> Option<Duration> {
 impl Inner {
     async fn beat(&self, name: &str) -> Result<u32, RedisError> {
         let held = self.held().clone();
-        let connection = match held {
-            Some(connection) => connection,
-            None => {
-                let new = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
-                *self.held() = Some(new.clone());
-                new
-            }
+        let connection = if let Some(connection) = held {
+            connection
+        } else {
+            let new = self.client.get_multiplexed_async_connection_with_config(&self.config).await?;
+            *self.held() = Some(new.clone());
+            new
         };
         let mut command = redis::cmd("EVAL");
         command.arg(BEAT.text).arg(1).arg(KEY).arg(name).arg(u64::try_from(GONE.as_millis()).unwrap_or(u64::MAX));

@@ -10,6 +10,7 @@
 //! that is busy with a script takes no write, and the beat is a write.
 
 mod beat;
+mod inspect;
 mod trouble;
 
 use std::fmt;
@@ -22,10 +23,11 @@ use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Redis
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+pub use inspect::Setup;
 pub use trouble::{Away, Trouble};
 
 /// How long a command may take: on a request's path, so below the 100 ms by which an outage may delay it.
-pub const PATIENCE: Duration = Duration::from_millis(60);
+pub const PATIENCE: Duration = Duration::from_millis(75);
 /// How long the keeper waits for a connection.
 const CONNECT_PATIENCE: Duration = Duration::from_millis(500);
 

@@ -82,8 +82,8 @@ pub async fn since(
     }
     for row in ledger.rows(PAID, parameters()).await? {
         let sum = sums.entry(cell(&row)?).or_default();
-        sum.settled = sum.settled + money(row.int(4)?);
-        sum.ambiguous = sum.ambiguous + money(row.int(5)?);
+        sum.settled += money(row.int(4)?);
+        sum.ambiguous += money(row.int(5)?);
     }
     let named = |((slot, task, model, project), sum): (Cell, Sum)| {
         Ok(Sum { at: instant(slot.saturating_mul(slot_us))?, task, model, project, ..sum })

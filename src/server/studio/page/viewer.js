@@ -161,16 +161,28 @@ function scaled(width, height) {
   return [Math.round(width * factor), Math.round(height * factor)];
 }
 
+/** The request as the books remember it, to be planned again. */
+function askedOnce(picture, story) {
+  const asked = story.decision?.ask ?? {};
+  const size = asked.size ?? [story.answer?.images?.[picture.image]?.width ?? 1024, story.answer?.images?.[picture.image]?.height ?? 1024];
+  const ask = { prompt: (story.prompt ?? "a picture").slice(0, 10_000), task: story.task, metadata: story.metadata, width: clamp(size[0]), height: clamp(size[1]) };
+  for (const name of ["n", "seed", "quality", "model"]) if (asked[name] !== undefined) ask[name] = asked[name];
+  if (asked.max_cost) ask.max_cost_usd = asked.max_cost / 1e6;
+  if (asked.negative) ask.negative_prompt = "-";
+  if (asked.on_prem) ask.data_policy = "on-prem";
+  if (asked.nearest) ask.fit = "nearest";
+  if (asked.strict) ask.strict = true;
+  return ask;
+}
+
 async function explainInto(element, picture, story) {
-  const size = story.answer?.images?.[picture.image];
-  const ask = { prompt: (story.prompt ?? "a picture").slice(0, 10_000), task: story.task, metadata: story.metadata };
-  if (size) Object.assign(ask, { width: clamp(size.width), height: clamp(size.height) });
+  const ask = askedOnce(picture, story);
   try {
     const explained = await plan(ask);
     const chosen = explained.candidates.find((candidate) => candidate.chosen);
     const same = chosen?.model === story.plan.split(" → ")[0];
     put(element,
-      chosen && !same ? h("p", null, `It was made by ${short(story.plan.split(" → ")[0])}. Asked today with the default quality, the planner says:`) : null,
+      chosen && !same ? h("p", null, `It was made by ${short(story.plan.split(" → ")[0])}. Asked again now, the planner says:`) : null,
       why(explained).map((sentence) => h("p", null, sentence)),
       intervals(explained, story.model));
   } catch (error) {
