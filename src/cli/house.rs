@@ -22,6 +22,7 @@ use crate::engine::{Engine, Parts};
 use crate::policy::watch::{Cause, OnReload, Pace};
 use crate::policy::{self, CheckReport, Origin, Process, ReloadReport, Snapshot, Snapshots};
 use crate::server::{Bounds, Native, Plane, Server};
+use crate::state::flights::redis::RedisBoard;
 use crate::state::images::StoredImages;
 use crate::state::limits::{Clock, LocalLimits, RedisLimits};
 use crate::state::postgres::PostgresLedger;
@@ -89,17 +90,25 @@ impl House {
         let books = books(&settings).await?;
         let notes = notes(&settings, &snapshot, &books);
         let transport = HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?;
+        let redis = meeting(&settings).await?;
+        let limits: Arc<dyn Limits> = match &redis {
+            Some(redis) => Arc::new(RedisLimits::new(redis.clone(), Clock::Server)),
+            None => Arc::new(LocalLimits::new()),
+        };
         let mut engine = Engine::new(Parts {
             snapshots: Arc::clone(&snapshots),
             ledger: books.ledger,
             images: Arc::new(images(&settings)?),
-            limits: limits(&settings).await?,
+            limits,
             reader: Arc::new(Tesseract::default()),
             transport: Arc::new(transport.counted_by(Arc::clone(&telemetry))),
             telemetry,
             keep_prompts: settings.log.prompts,
             dice: None,
         });
+        if let Some(redis) = &redis {
+            engine = engine.among(Arc::new(RedisBoard::new(redis)));
+        }
         if let Some(webhooks) = webhooks(&settings)? {
             engine = engine.telling(webhooks);
         }
@@ -292,17 +301,16 @@ fn safe(settings: &Settings, snapshot: &Snapshot) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Limits of this process, or of all that share `state.url`. A Redis that is away at the start is no reason not to start.
-async fn limits(settings: &Settings) -> Result<Arc<dyn Limits>, Failure> {
-    let Some(url) = &settings.state_url else {
-        return Ok(Arc::new(LocalLimits::new()));
-    };
+/// What replicas share. A Redis that is away at the start is no reason not to start.
+async fn meeting(settings: &Settings) -> Result<Option<Redis>, Failure> {
+    let Some(url) = &settings.state_url else { return Ok(None) };
     let redis = Redis::open(url).map_err(|why| {
         Failure::usage(format!("state.url is no Redis: {why}")).help("write redis://HOST:6379, or rediss:// for TLS")
     })?;
     redis.settled().await;
-    Ok(Arc::new(RedisLimits::new(redis, Clock::Server)))
+    Ok(Some(redis))
 }
+
 
 /// The ledger and what it found.
 struct Books {
