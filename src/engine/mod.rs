@@ -43,7 +43,6 @@ mod webhooks;
 mod world;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use rand::rngs::StdRng;
@@ -284,12 +283,18 @@ impl Engine {
     }
 
     fn plan_now(&self, snapshot: &Snapshot, bound: &world::Bound, request: &GenerationRequest) -> (Planned, View) {
+        let view = self.view_now(snapshot, bound, request);
+        (plan(request, &snapshot.catalog, &view, clock::today()), view)
+    }
+
+    /// The world of this moment, with what was learned of it.
+    fn view_now(&self, snapshot: &Snapshot, bound: &world::Bound, request: &GenerationRequest) -> View {
         let mut view = self.world.view(bound, snapshot, request, clock::now());
         let sampled = request.terms.explore == Explore::Sampled;
         let mut dice = sampled.then(|| StdRng::seed_from_u64(self.dice().random()));
         let dice = dice.as_mut().map(|dice| -> &mut dyn rand::Rng { dice });
         self.learner.inform(&mut view, snapshot, request, dice);
-        (plan(request, &snapshot.catalog, &view, clock::today()), view)
+        view
     }
 
     /// What `serve` would do, and why; buys nothing.
@@ -298,7 +303,7 @@ impl Engine {
         let tenant = authenticate(&snapshot, inbound.key.as_deref())?;
         let request = normalise(&snapshot, &tenant, inbound)?;
         let bound = self.world.bind(&snapshot);
-        let mut view = self.world.view(&bound, &snapshot, request.task, clock::now());
+        let mut view = self.view_now(&snapshot, &bound, &request);
         view.budgets = self.left(&budgets::purse(&snapshot, &tenant, &request, clock::now())).await;
         let planned = plan(&request, &snapshot.catalog, &view, clock::today());
         Ok(explain(&planned, &request, &snapshot.catalog, &view))
