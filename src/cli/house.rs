@@ -88,7 +88,8 @@ impl House {
             await_books(predecessor, &settings).await?;
         }
         let books = books(&settings).await?;
-        let notes = notes(&settings, &snapshot, &books);
+        // Books with one writer: what is under way at its start belongs to nobody.
+        let (notes, alone) = (notes(&settings, &snapshot, &books), !books.shared);
         let transport = HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?;
         let redis = meeting(&settings).await?;
         let limits: Arc<dyn Limits> = match &redis {
@@ -129,7 +130,7 @@ impl House {
         house.record(&settings)?;
         audits::keep(settings.audit_hours, &house.engine, &house.tasks, house.stop.subscribe());
         house.learn().await?;
-        house.do_jobs(usize::try_from(settings.jobs.at_once).unwrap_or(usize::MAX));
+        house.do_jobs(usize::try_from(settings.jobs.at_once).unwrap_or(usize::MAX), alone);
         Ok(house)
     }
 
@@ -198,10 +199,8 @@ impl House {
     }
 
     /// Takes up jobs, and tells their ends.
-    fn do_jobs(&self, at_once: usize) {
+    fn do_jobs(&self, at_once: usize, alone: bool) {
         let (engine, mut stop) = (Arc::clone(&self.engine), self.stop.subscribe());
-        // A file of the books has one writer: what is under way at its start belongs to nobody.
-        let alone = true;
         self.tasks.spawn(async move {
             tokio::select! {
                 () = engine.work(at_once, alone) => {}
