@@ -195,20 +195,6 @@ impl Engine {
         }
     }
 
-    /// The same, telling the ends of jobs to whoever asks for it.
-    #[must_use]
-    pub fn telling(mut self, webhooks: Webhooks) -> Self {
-        self.webhooks = Some(webhooks);
-        self
-    }
-
-    /// The same, sharing its flights with the other replicas at `board`.
-    #[must_use]
-    pub fn among(mut self, board: Arc<dyn Board>) -> Self {
-        self.board = Some(board);
-        self
-    }
-
     /// Serves one request: exactly one answer and one receipt.
     pub async fn serve(self: &Arc<Self>, inbound: Inbound) -> Landed {
         let snapshot = self.snapshots.current();
@@ -216,18 +202,6 @@ impl Engine {
             Ok(tenant) => self.serve_as(tenant, inbound).await,
             Err(refusal) => self.reported(Err(refusal), blank_receipt(&inbound, &snapshot), inbound.arrived),
         }
-    }
-
-    /// Serves a request of a caller who is known.
-    async fn serve_as(self: &Arc<Self>, tenant: Arc<str>, inbound: Inbound) -> Landed {
-        let snapshot = self.snapshots.current();
-        let mut receipt = blank_receipt(&inbound, &snapshot);
-        let arrived = inbound.arrived;
-        let way = match self.enter(&snapshot, tenant, inbound, &mut receipt) {
-            Ok(way) => way,
-            Err(refusal) => return self.reported(Err(refusal), receipt, arrived),
-        };
-        self.arrive(way, receipt, arrived).await
     }
 
     /// The answer of a way, and its one receipt.

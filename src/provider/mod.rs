@@ -251,8 +251,8 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Whether the provider answered the question rather than refused it.
-    pub const fn answers(&self) -> bool {
+    /// Whether the provider took the call for one that it can answer.
+    pub const fn succeeded(&self) -> bool {
         self.status < 400
     }
 
