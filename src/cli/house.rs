@@ -93,7 +93,7 @@ impl House {
             snapshots: Arc::clone(&snapshots),
             ledger: books.ledger,
             images: Arc::new(images(&settings)?),
-            limits: limits(&settings).await?,
+            limits: limits(&settings, &telemetry).await?,
             reader: Arc::new(Tesseract::default()),
             transport: Arc::new(transport.counted_by(Arc::clone(&telemetry))),
             telemetry,
@@ -293,13 +293,14 @@ fn safe(settings: &Settings, snapshot: &Snapshot) -> Result<(), Failure> {
 }
 
 /// Limits of this process, or of all that share `state.url`. A Redis that is away at the start is no reason not to start.
-async fn limits(settings: &Settings) -> Result<Arc<dyn Limits>, Failure> {
+async fn limits(settings: &Settings, telemetry: &Arc<Telemetry>) -> Result<Arc<dyn Limits>, Failure> {
     let Some(url) = &settings.state_url else {
         return Ok(Arc::new(LocalLimits::new()));
     };
     let redis = Redis::open(url).map_err(|why| {
         Failure::usage(format!("state.url is no Redis: {why}")).help("write redis://HOST:6379, or rediss:// for TLS")
     })?;
+    redis.counted_by(Arc::clone(telemetry));
     redis.settled().await;
     Ok(Arc::new(RedisLimits::new(redis, Clock::Server)))
 }
