@@ -17,6 +17,9 @@ mod boards;
 mod live;
 #[path = "ops/prometheus.rs"]
 mod prometheus;
+#[path = "support/redis.rs"]
+#[allow(dead_code, reason = "shared with the tests of limits")]
+mod redis;
 #[path = "ops/rules.rs"]
 mod rules;
 #[path = "ops/stack.rs"]

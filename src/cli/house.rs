@@ -91,7 +91,7 @@ impl House {
         // Books with one writer: what is under way at its start belongs to nobody.
         let (notes, alone) = (notes(&settings, &snapshot, &books), !books.shared);
         let transport = HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?;
-        let redis = meeting(&settings).await?;
+        let redis = meeting(&settings, &telemetry).await?;
         let limits: Arc<dyn Limits> = match &redis {
             Some(redis) => Arc::new(RedisLimits::new(redis.clone(), Clock::Server)),
             None => Arc::new(LocalLimits::new()),
@@ -301,15 +301,15 @@ fn safe(settings: &Settings, snapshot: &Snapshot) -> Result<(), Failure> {
 }
 
 /// What replicas share. A Redis that is away at the start is no reason not to start.
-async fn meeting(settings: &Settings) -> Result<Option<Redis>, Failure> {
+async fn meeting(settings: &Settings, telemetry: &Arc<Telemetry>) -> Result<Option<Redis>, Failure> {
     let Some(url) = &settings.state_url else { return Ok(None) };
     let redis = Redis::open(url).map_err(|why| {
         Failure::usage(format!("state.url is no Redis: {why}")).help("write redis://HOST:6379, or rediss:// for TLS")
     })?;
+    redis.counted_by(Arc::clone(telemetry));
     redis.settled().await;
     Ok(Some(redis))
 }
-
 
 /// The ledger and what it found.
 struct Books {

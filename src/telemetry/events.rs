@@ -99,12 +99,12 @@ impl Telemetry {
         self.one_of(Metric::QuotaMode, &[], &["shared", "local", "refuse"], mode);
     }
 
-    /// An exchange with Redis: `draw`, `join`, `land`, `script`, `command`, `ping`.
+    /// An exchange with Redis: `beat`, `command` or `script`.
     pub fn redis_operation(&self, op: &'static str, time: Duration) {
         self.histogram(Metric::RedisDuration, &[op]).observe(time);
     }
 
-    /// An exchange with Redis failed: `away`, `timeout` or `answer`.
+    /// An exchange with Redis failed, by the name of its trouble.
     pub fn redis_error(&self, kind: &'static str) {
         self.counter(Metric::RedisErrors, &[kind]).add(1);
     }

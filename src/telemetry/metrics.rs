@@ -178,9 +178,9 @@ metrics! {
     RedisState = gauge Count "tollgate_redis_state" [of("state", REDIS)] "1 for how Redis is: up, or why it is away.";
     Replicas = gauge Count "tollgate_replicas" [] "Gateways that share limits, as last heard in Redis.";
     RedisDuration = own Seconds "tollgate_redis_operation_duration_seconds"
-        [of("op", &["draw", "join", "land", "script", "command", "ping"])]
+        [of("op", &["beat", "command", "script"])]
         "Seconds of an exchange with Redis.";
-    RedisErrors = counter Count "tollgate_redis_errors_total" [of("kind", &["away", "timeout", "answer"])]
+    RedisErrors = counter Count "tollgate_redis_errors_total" [of("kind", &["busy", "full", "loading", "not_allowed", "read_only", "refused", "slow", "unreachable"])]
         "Exchanges with Redis that failed.";
     Images = counter Count "tollgate_images_total" [PROVIDER, MODEL, of("format", &["png", "jpeg", "webp"])]
         "Pictures answered to callers.";

@@ -9,6 +9,7 @@ use std::process::Command;
 use serde_json::json;
 
 use super::prometheus::{Prometheus, send};
+use super::redis::RedisServer;
 use super::rules::files;
 use super::support::{Serving, folder, get, tollgate, until};
 
@@ -127,8 +128,8 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
-/// A gateway as `compose.yaml` starts it, at `sandbox`, with its files where the mounts say.
-fn gateway(sandbox: SocketAddr) -> Serving {
+/// A gateway as `compose.yaml` starts it, at `sandbox` and `redis`, with its files where the mounts say.
+fn gateway(sandbox: SocketAddr, redis: &str) -> Serving {
     let folder = folder();
     let root = folder.path().to_owned();
     let there = |path: &str| root.join(path.trim_start_matches('/'));
@@ -140,9 +141,10 @@ fn gateway(sandbox: SocketAddr) -> Serving {
     }
     let mut command = tollgate(&root);
     for (name, value) in environment() {
-        // Stores that are shared have tests of their own; here each gateway keeps its own.
         let value = match name.as_str() {
-            "TOLLGATE_STATE__URL" | "TOLLGATE_LEDGER__URL" => continue,
+            // The ledger on Postgres has tests of its own; here each gateway keeps a file.
+            "TOLLGATE_LEDGER__URL" => continue,
+            "TOLLGATE_STATE__URL" => redis.to_owned(),
             "TOLLGATE_POLICY__PATH" | "TOLLGATE_IMAGES__URL" => there(&value).display().to_string(),
             _ => value.replace("sandbox:9100", &sandbox.to_string()),
         };
@@ -156,7 +158,8 @@ fn gateway(sandbox: SocketAddr) -> Serving {
 fn the_stacks_processes_work_together() {
     let simulators = Serving::demo("200");
     let sandbox = simulators.sandbox.unwrap();
-    let gateways = [gateway(sandbox), gateway(sandbox)];
+    let redis = RedisServer::start();
+    let gateways = [gateway(sandbox, &redis.url()), gateway(sandbox, &redis.url())];
     let prometheus = Prometheus::scraping(&gateways.each_ref().map(|gateway| gateway.admin), &files());
     for gateway in &gateways {
         let body = json!({ "prompt": "a red fox", "width": 256, "height": 256, "response_format": "url" }).to_string();
@@ -167,6 +170,9 @@ fn the_stacks_processes_work_together() {
     }
     until("Prometheus to see a picture of each", || {
         prometheus.query("sum by (instance) (tollgate_images_total) > 0").len() == gateways.len()
+    });
+    until("both to share their limits", || {
+        prometheus.query("sum(tollgate_quota_mode{mode=\"shared\"}) == 2").len() == 1
     });
     let policies = prometheus.query("count by (hash) (tollgate_policy_info)");
     assert!(matches!(policies.as_slice(), [(_, both)] if (*both - 2.0).abs() < 0.1), "one policy: {policies:?}");

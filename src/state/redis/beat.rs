@@ -82,7 +82,7 @@ impl Inner {
         };
         let mut command = redis::cmd("EVAL");
         command.arg(BEAT.text).arg(1).arg(KEY).arg(name).arg(u64::try_from(GONE.as_millis()).unwrap_or(u64::MAX));
-        self.send(connection, &command).await
+        self.send(connection, &command, "beat").await
     }
 }
 

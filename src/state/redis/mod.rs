@@ -15,13 +15,15 @@ mod trouble;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+
+use crate::telemetry::Telemetry;
 
 pub use inspect::Setup;
 pub use trouble::{Away, Trouble};
@@ -46,6 +48,7 @@ struct Inner {
     failed: Notify,
     replicas: AtomicU32,
     round_trips: AtomicU64,
+    told: OnceLock<Arc<Telemetry>>,
 }
 
 /// How Redis is.
@@ -94,9 +97,16 @@ impl Redis {
             failed: Notify::new(),
             replicas: AtomicU32::new(1),
             round_trips: AtomicU64::new(0),
+            told: OnceLock::new(),
         });
         beat::keep(&inner);
         Ok(Self { inner })
+    }
+
+    /// Counts and times every exchange from here on; a second account is not taken.
+    pub fn counted_by(&self, telemetry: Arc<Telemetry>) {
+        // Set once, at the start.
+        let _ = self.inner.told.set(telemetry);
     }
 
     /// Waits until the first connection works or failed.
@@ -134,7 +144,7 @@ impl Redis {
     /// Sends one command. `Err` at once while Redis is away; a command that timed out may still have been done.
     pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Away> {
         let connection = self.connection()?;
-        self.heard(self.inner.send(connection, command).await)
+        self.heard(self.inner.send(connection, command, "command").await)
     }
 
     /// Runs a script: by its digest, and by its text where the server has forgotten it.
@@ -146,10 +156,10 @@ impl Redis {
             command
         };
         let inner = &self.inner;
-        let first = inner.send(connection.clone(), &command("EVALSHA", &script.digest)).await;
+        let first = inner.send(connection.clone(), &command("EVALSHA", &script.digest), "script").await;
         let answer = match first {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                inner.send(connection, &command("EVAL", script.text)).await
+                inner.send(connection, &command("EVAL", script.text), "script").await
             }
             answer => answer,
         };
@@ -167,6 +177,9 @@ impl Redis {
     fn heard<T>(&self, answer: Result<T, RedisError>) -> Result<T, Away> {
         answer.map_err(|error| {
             let away = Away::of(&error);
+            if let Some(telemetry) = self.inner.told.get() {
+                telemetry.redis_error(away.trouble.name());
+            }
             if away.trouble.takes_it_away() {
                 self.inner.down(away.trouble);
                 self.inner.failed.notify_one();
@@ -182,12 +195,21 @@ impl Inner {
     }
 
     /// The client's own timeout counts from when the command was written; a full pipe would not write it.
-    async fn send<T: FromRedisValue>(&self, mut on: MultiplexedConnection, command: &Cmd) -> Result<T, RedisError> {
+    async fn send<T: FromRedisValue>(
+        &self,
+        mut on: MultiplexedConnection,
+        command: &Cmd,
+        kind: &'static str,
+    ) -> Result<T, RedisError> {
         self.round_trips.fetch_add(1, Ordering::Relaxed);
-        let late = Instant::now() + PATIENCE;
-        tokio::time::timeout_at(late, command.query_async(&mut on))
+        let begun = Instant::now();
+        let answer = tokio::time::timeout_at(begun + PATIENCE, command.query_async(&mut on))
             .await
-            .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))
+            .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
+        if let Some(telemetry) = self.told.get() {
+            telemetry.redis_operation(kind, begun.elapsed());
+        }
+        answer
     }
 
     /// Replies that are still on their way belong to nobody: the connection goes with them.
