@@ -22,6 +22,7 @@ use crate::engine::{Engine, Parts};
 use crate::policy::watch::{Cause, OnReload, Pace};
 use crate::policy::{self, CheckReport, Origin, Process, ReloadReport, Snapshot, Snapshots};
 use crate::server::{Bounds, Native, Plane, Server};
+use crate::state::flights::redis::RedisBoard;
 use crate::state::images::StoredImages;
 use crate::state::limits::{Clock, LocalLimits, RedisLimits};
 use crate::state::postgres::PostgresLedger;
@@ -87,19 +88,28 @@ impl House {
             await_books(predecessor, &settings).await?;
         }
         let books = books(&settings).await?;
-        let notes = notes(&settings, &snapshot, &books);
+        // Books with one writer: what is under way at its start belongs to nobody.
+        let (notes, alone) = (notes(&settings, &snapshot, &books), !books.shared);
         let transport = HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?;
+        let redis = meeting(&settings, &telemetry).await?;
+        let limits: Arc<dyn Limits> = match &redis {
+            Some(redis) => Arc::new(RedisLimits::new(redis.clone(), Clock::Server)),
+            None => Arc::new(LocalLimits::new()),
+        };
         let mut engine = Engine::new(Parts {
             snapshots: Arc::clone(&snapshots),
             ledger: books.ledger,
             images: Arc::new(images(&settings)?),
-            limits: limits(&settings, &telemetry).await?,
+            limits,
             reader: Arc::new(Tesseract::default()),
             transport: Arc::new(transport.counted_by(Arc::clone(&telemetry))),
             telemetry,
             keep_prompts: settings.log.prompts,
             dice: None,
         });
+        if let Some(redis) = &redis {
+            engine = engine.among(Arc::new(RedisBoard::new(redis)));
+        }
         if let Some(webhooks) = webhooks(&settings)? {
             engine = engine.telling(webhooks);
         }
@@ -120,7 +130,7 @@ impl House {
         house.record(&settings)?;
         audits::keep(settings.audit_hours, &house.engine, &house.tasks, house.stop.subscribe());
         house.learn().await?;
-        house.do_jobs(usize::try_from(settings.jobs.at_once).unwrap_or(usize::MAX));
+        house.do_jobs(usize::try_from(settings.jobs.at_once).unwrap_or(usize::MAX), alone);
         Ok(house)
     }
 
@@ -189,10 +199,8 @@ impl House {
     }
 
     /// Takes up jobs, and tells their ends.
-    fn do_jobs(&self, at_once: usize) {
+    fn do_jobs(&self, at_once: usize, alone: bool) {
         let (engine, mut stop) = (Arc::clone(&self.engine), self.stop.subscribe());
-        // A file of the books has one writer: what is under way at its start belongs to nobody.
-        let alone = true;
         self.tasks.spawn(async move {
             tokio::select! {
                 () = engine.work(at_once, alone) => {}
@@ -292,17 +300,15 @@ fn safe(settings: &Settings, snapshot: &Snapshot) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Limits of this process, or of all that share `state.url`. A Redis that is away at the start is no reason not to start.
-async fn limits(settings: &Settings, telemetry: &Arc<Telemetry>) -> Result<Arc<dyn Limits>, Failure> {
-    let Some(url) = &settings.state_url else {
-        return Ok(Arc::new(LocalLimits::new()));
-    };
+/// What replicas share. A Redis that is away at the start is no reason not to start.
+async fn meeting(settings: &Settings, telemetry: &Arc<Telemetry>) -> Result<Option<Redis>, Failure> {
+    let Some(url) = &settings.state_url else { return Ok(None) };
     let redis = Redis::open(url).map_err(|why| {
         Failure::usage(format!("state.url is no Redis: {why}")).help("write redis://HOST:6379, or rediss:// for TLS")
     })?;
     redis.counted_by(Arc::clone(telemetry));
     redis.settled().await;
-    Ok(Arc::new(RedisLimits::new(redis, Clock::Server)))
+    Ok(Some(redis))
 }
 
 /// The ledger and what it found.

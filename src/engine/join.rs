@@ -106,6 +106,25 @@ impl Order {
 }
 
 impl Engine {
+    /// The same, sharing its flights with the other replicas at `board`.
+    #[must_use]
+    pub fn among(mut self, board: Arc<dyn board::Board>) -> Self {
+        self.board = Some(board);
+        self
+    }
+
+    /// Serves a request of a caller who is known.
+    pub(super) async fn serve_as(self: &Arc<Self>, tenant: Arc<str>, inbound: Inbound) -> Landed {
+        let snapshot = self.snapshots.current();
+        let mut receipt = blank_receipt(&inbound, &snapshot);
+        let arrived = inbound.arrived;
+        let way = match self.enter(&snapshot, tenant, inbound, &mut receipt) {
+            Ok(way) => way,
+            Err(refusal) => return self.reported(Err(refusal), receipt, arrived),
+        };
+        self.arrive(way, receipt, arrived).await
+    }
+
     /// Leads a request to its purchase.
     pub(super) fn enter(
         self: &Arc<Self>,

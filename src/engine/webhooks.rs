@@ -15,7 +15,7 @@ use super::Engine;
 use crate::domain::refusal::Refusal;
 use crate::state::jobs::Message;
 use crate::telemetry::clock;
-use crate::transport::webhook::{Delivered, Delivery};
+use crate::transport::webhook::{Delivered, Delivery, Webhooks};
 
 /// How long a message is tried.
 const A_DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -25,6 +25,13 @@ const WAITS_S: [i64; 7] = [30, 60, 300, 1_800, 3_600, 7_200, 14_400];
 const LOOK: Duration = Duration::from_millis(250);
 
 impl Engine {
+    /// The same, telling the ends of jobs to whoever asks for it.
+    #[must_use]
+    pub fn telling(mut self, webhooks: Webhooks) -> Self {
+        self.webhooks = Some(webhooks);
+        self
+    }
+
     /// Whether a webhook may go there; the refusal says what stands against it.
     pub(super) fn may_tell(&self, url: &str) -> Result<(), Refusal> {
         let refuse =
