@@ -242,10 +242,11 @@ async fn a_caller_that_leaves_strands_nobody_and_wastes_nothing() {
     let house = House::open().await;
     let leaver = tokio::time::timeout(Duration::from_millis(1), house.serve(ask(SWORD))).await;
     assert!(leaver.is_err());
+    // Joined when the first call had left by then, else called off and bought anew: one picture either way.
     let stayer = house.serve(ask(SWORD)).await.unwrap();
-    assert_eq!(stayer.how, How::Joined);
-    assert_eq!(house.bought().await, 1);
+    assert!(matches!(stayer.how, How::Joined | How::Fresh));
     house.engine.idle().await;
+    assert_eq!(house.bought().await, 1);
 }
 
 #[tokio::test]
@@ -356,7 +357,7 @@ async fn doubt_is_told_again_and_bought_again_only_where_the_policy_says_so() {
 #[tokio::test]
 async fn what_everybody_left_before_it_was_sent_is_called_off() {
     let house = House::with(|text| {
-        let stability = "limits = [{ units = 140, unit = \"requests\", per = \"10s\", burst = 10 }]";
+        let stability = "limits = [{ units = 140, unit = \"requests\", per = \"10s\", burst = 6 }]";
         assert!(text.contains(stability));
         text.replacen(stability, "limits = [{ units = 1, unit = \"requests\", per = \"10s\", burst = 1 }]", 1)
     })

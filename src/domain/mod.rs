@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod money;
 pub mod native;
 pub mod plan;
+pub mod price;
 pub mod quality;
 pub mod quota;
 pub mod quote;

@@ -77,7 +77,7 @@ impl Engine {
         (subject, prompt, seed): (i64, &str, u32),
         before: Option<&Audit>,
     ) -> Result<Option<f64>, LedgerFault> {
-        let Some(image) = self.drawn(ix, prompt, seed).await else {
+        let Some(image) = self.picture_of(ix, prompt, seed).await else {
             self.telemetry.drift_check("failed");
             return Ok(None);
         };
@@ -106,7 +106,7 @@ impl Engine {
         Ok(Some(dissimilarity))
     }
 
-    async fn drawn(self: &Arc<Self>, model: ModelIx, prompt: &str, seed: u32) -> Option<ServedImage> {
+    async fn picture_of(self: &Arc<Self>, model: ModelIx, prompt: &str, seed: u32) -> Option<ServedImage> {
         let id = self.snapshots.current().catalog.model(model)?.id.clone();
         let ask = Ask {
             size: Size::new(1024, 1024),

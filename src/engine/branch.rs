@@ -51,8 +51,9 @@ impl Run<'_> {
                 return (kept, Ok(()));
             }
             if let Err(why) = self.reaches(next, &failed) {
+                // What does not fit here fits no other plan: each begins with a purchase too.
                 self.cut = Some(why);
-                return (kept, Err(Ended::NextPlan));
+                return (kept, Err(Ended::Stop));
             }
             stage = Make { model: next.model, native: next.native, copies: 1, again: true };
             let is_last = stages.clone().next().is_none();

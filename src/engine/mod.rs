@@ -30,6 +30,7 @@ mod join;
 mod kept;
 mod learn;
 mod leave;
+mod planning;
 mod replay;
 mod resume;
 mod second;
@@ -50,14 +51,12 @@ use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
 use crate::domain::catalog::Model;
-use crate::domain::decision::Situation;
 use crate::domain::image::Format;
 use crate::domain::ledger::Claim;
-use crate::domain::plan::explain::{Explained, explain};
-use crate::domain::plan::{Candidate, Planned, Reason, View, plan};
+use crate::domain::plan::explain::explain;
+use crate::domain::plan::{Candidate, Planned, Reason, View};
 use crate::domain::refusal::Refusal;
 use crate::domain::request::GenerationRequest;
-use crate::domain::rule::Explore;
 use crate::policy::{Snapshot, Snapshots};
 use crate::state::doubts::Doubts;
 use crate::state::flights::Flights;
@@ -69,7 +68,7 @@ use crate::transport::Transport;
 use crate::transport::webhook::Webhooks;
 
 use account::{Times, Weighed};
-use admit::{authenticate, normalise};
+use admit::authenticate;
 use conclude::{blank_receipt, fill, joined};
 use draft::Draft;
 use execute::Run;
@@ -296,37 +295,6 @@ impl Engine {
         }
         let times = run.times;
         self.conclude(order, hold, made, times, &weighed).await
-    }
-
-    /// How the plan came about, for the books.
-    fn decision(&self, order: &Order, planned: &Planned, view: &View) -> String {
-        let (snapshot, request) = (&order.snapshot, &order.request);
-        let guess = snapshot.guess(request.task);
-        let mut note = Situation::note(request, &snapshot.catalog, view, &guess, clock::today());
-        let mut dice = StdRng::seed_from_u64(self.dice().random());
-        note.extend(learn::decision(&snapshot.catalog, request, planned, &mut dice));
-        serde_json::Value::Object(note).to_string()
-    }
-
-    fn plan_now(&self, snapshot: &Snapshot, bound: &world::Bound, request: &GenerationRequest) -> (Planned, View) {
-        let mut view = self.world.view(bound, snapshot, request, clock::now());
-        let sampled = request.terms.explore == Explore::Sampled;
-        let mut dice = sampled.then(|| StdRng::seed_from_u64(self.dice().random()));
-        let dice = dice.as_mut().map(|dice| -> &mut dyn rand::Rng { dice });
-        self.learner.inform(&mut view, snapshot, request, dice);
-        (plan(request, &snapshot.catalog, &view, clock::today()), view)
-    }
-
-    /// What `serve` would do, and why; buys nothing.
-    pub async fn explain(&self, inbound: &Inbound) -> Result<Explained, Refusal> {
-        let snapshot = self.snapshots.current();
-        let tenant = authenticate(&snapshot, inbound.key.as_deref())?;
-        let request = normalise(&snapshot, &tenant, inbound)?;
-        let bound = self.world.bind(&snapshot);
-        let mut view = self.world.view(&bound, &snapshot, &request, clock::now());
-        view.budgets = self.left(&budgets::purse(&snapshot, &tenant, &request, clock::now())).await;
-        let planned = plan(&request, &snapshot.catalog, &view, clock::today());
-        Ok(explain(&planned, &request, &snapshot.catalog, &view))
     }
 
     /// The name of a key: `-` when none are configured.

@@ -317,7 +317,7 @@ impl Engine {
             Ok(crate::provider::Progress::Poll { .. }) => None,
             Ok(_) => Some((Money::from_micros(trace.expected), "the provider has done it")),
             // A failure to ask is no answer; a run that failed is.
-            Err(fault) if fault.billed == Billed::No && reply.status < 400 => {
+            Err(fault) if fault.billed == Billed::No && reply.answers() => {
                 Some((Money::ZERO, "the provider failed it"))
             }
             Err(_) => None,

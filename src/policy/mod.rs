@@ -13,6 +13,7 @@ pub mod diagnostic;
 pub mod diff;
 pub mod files;
 mod fmt;
+mod guess;
 mod raw;
 pub mod replay;
 mod shape;

@@ -12,19 +12,14 @@ use super::diagnostic::Diagnostic;
 use super::text;
 use crate::domain::breaker::Settings;
 use crate::domain::budget::Budget;
-use crate::domain::catalog::{Catalog, Model, ModelIx, Place, TaskIx};
+use crate::domain::catalog::{Catalog, ModelIx, Place, TaskIx};
 use crate::domain::money::Money;
 use crate::domain::native::Native;
 use crate::domain::plan::cost::Retries;
-use crate::domain::plan::{Gate, ModelView, View};
-use crate::domain::quality::{Posterior, Prior};
 use crate::domain::quota::Limit;
 use crate::domain::request::{Ask, GenerationRequest, ModelChoice, Quality};
 use crate::domain::rule::{Explore, Share, Source, Term, Terms};
 use crate::transport::Endpoint;
-
-/// For upscalers, whose own acceptance the planner does not ask for.
-const NO_PRIOR: Prior = Prior { mean: 0.5, weight: 2.0 };
 
 /// A compiled policy.
 #[derive(Debug)]
@@ -243,17 +238,6 @@ impl Snapshot {
     /// The task that claims a prompt: the first of the file whose signs it shows, else the default.
     pub fn classify(&self, prompt: &str) -> TaskIx {
         self.classifier.classify(prompt)
-    }
-
-    /// The world as the policy alone guesses it, for a request of this task: everything conducts, latencies and
-    /// acceptance are as written.
-    pub fn guess(&self, task: TaskIx) -> View {
-        let model = |model: &Model| ModelView {
-            gate: Gate::Open,
-            latency: model.latency,
-            accept: Posterior::new(model.priors.get(usize::from(task.0)).copied().unwrap_or(NO_PRIOR), 0.0, 0.0),
-        };
-        View { models: self.catalog.models.iter().map(model).collect(), ..View::default() }
     }
 
     /// The tier of that name.

@@ -251,6 +251,11 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// Whether the provider answered the question rather than refused it.
+    pub const fn answers(&self) -> bool {
+        self.status < 400
+    }
+
     /// A header as text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()

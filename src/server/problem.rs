@@ -6,6 +6,8 @@
 //!
 //! A known path with another method is 405 with `Allow`, and its code is `not_found`: no such route.
 
+use std::time::Duration;
+
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 
@@ -54,7 +56,7 @@ struct Told {
     allow: Option<&'static str>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Face {
     status: StatusCode,
     code: &'static str,
@@ -194,20 +196,18 @@ impl Problem {
     }
 }
 
+const RATE: &str = "rate_limit_error";
+
+/// A part of a second is waited for as a whole one.
+fn begun_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
 /// Every refusal's status and words.
 fn face(refusal: &Refusal) -> Face {
     let code = refusal.code();
-    let say = |status, title, kind, detail: String| Face {
-        status,
-        code,
-        title,
-        detail,
-        kind,
-        param: None,
-        retry_after_s: None,
-        should_retry: None,
-    };
-    let wait = |seconds, face| Face { retry_after_s: Some(seconds), ..face };
+    let say = |status, title, kind, detail: String| Face { status, code, title, detail, kind, ..Face::default() };
+    let wait = |seconds: u64, face| Face { retry_after_s: Some(seconds.clamp(1, MAX_RETRY_AFTER_S)), ..face };
     match refusal {
         Refusal::BudgetExhausted(full) => {
             say(StatusCode::PAYMENT_REQUIRED, "Budget exhausted", "insufficient_quota", exhausted(full))
@@ -243,16 +243,12 @@ fn face(refusal: &Refusal) -> Face {
             ..say(StatusCode::BAD_GATEWAY, "Providers failed", SERVER, failed(attempts))
         },
         Refusal::QuotaExhausted { retry_after } => {
-            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
-            let face = say(StatusCode::SERVICE_UNAVAILABLE, "Quota exhausted", "rate_limit_error", quota(seconds));
-            wait(seconds.clamp(1, MAX_RETRY_AFTER_S), face)
+            let seconds = begun_seconds(*retry_after);
+            wait(seconds, say(StatusCode::SERVICE_UNAVAILABLE, "Quota exhausted", RATE, quota(seconds)))
         }
         Refusal::RateLimited { retry_after } => {
-            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
-            Face {
-                retry_after_s: Some(seconds.clamp(1, MAX_RETRY_AFTER_S)),
-                ..say(StatusCode::TOO_MANY_REQUESTS, "Rate limited", "rate_limit_error", limited(seconds))
-            }
+            let seconds = begun_seconds(*retry_after);
+            wait(seconds, say(StatusCode::TOO_MANY_REQUESTS, "Rate limited", RATE, limited(seconds)))
         }
         Refusal::SlowRequest => say(StatusCode::REQUEST_TIMEOUT, "Slow request", INVALID, SLOW.to_owned()),
         Refusal::TooLarge(most) => say(StatusCode::PAYLOAD_TOO_LARGE, "Too large", INVALID, too_large(*most)),

@@ -17,7 +17,7 @@ const CALL: &str = "/stability/v2beta/stable-image/upscale/conservative";
 /// A gateway on the shipped policy with the pass-through on, and Stability at `stability`.
 fn gateway(folder: tempfile::TempDir, stability: SocketAddr, ports: [u16; 3], more: &[&str]) -> Serving {
     let policy = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/default.toml")).unwrap();
-    let unlimited = "limits = [{ units = 140, unit = \"requests\", per = \"10s\", burst = 10 }]\n";
+    let unlimited = "limits = [{ units = 140, unit = \"requests\", per = \"10s\", burst = 6 }]\n";
     assert!(policy.contains(unlimited));
     let on = policy.replace(unlimited, "").replace("\n[defaults]", "\n[proxy]\non = true\n\n[defaults]");
     std::fs::write(folder.path().join("policy.toml"), on).unwrap();

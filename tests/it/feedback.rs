@@ -186,12 +186,12 @@ async fn the_story_is_learned_from_nothing_and_unlearned_when_it_ends() {
 
     let first = lap(&house, signs(0, 50), "").await;
     let then = lap(&house, signs(50, 65), "").await;
-    let other = lap(&house, scenes(0, 30), "").await;
-    let worse = lap(&house, scenes(30, 90), GENERAL).await;
+    let other = lap(&house, scenes(0, 40), "").await;
+    let worse = lap(&house, scenes(40, 100), GENERAL).await;
     for (name, lap) in [
         ("signs, verdicts 0 to 50", &first),
         ("signs, 50 to 65", &then),
-        ("scenes, 0 to 30", &other),
+        ("scenes, 0 to 40", &other),
         ("scenes, spoilt", &worse),
     ] {
         lap.print(name);
@@ -201,7 +201,7 @@ async fn the_story_is_learned_from_nothing_and_unlearned_when_it_ends() {
         "typography is with the specialist after 50 verdicts: {:?}",
         then.models
     );
-    assert!(other.share(GENERAL, 20) >= 0.75, "other prompts stay with the cheaper model: {:?}", other.models);
+    assert!(other.share(GENERAL, 40) >= 0.5, "other prompts mostly stay with the cheaper model: {:?}", other.models);
     assert!(worse.share(GENERAL, 20) <= 0.1, "a model that worsens loses its traffic: {:?}", worse.models);
     assert!(then.accepted / 15.0 > 0.4, "at about .61 of 15: {}", then.accepted);
 }

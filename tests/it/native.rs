@@ -359,7 +359,7 @@ async fn hear_bytes(tcp: &mut TcpStream) -> Vec<u8> {
 async fn limits_are_shared() {
     let limits = |policy: String| {
         policy.replace(
-            "limits = [{ units = 140, unit = \"requests\", per = \"10s\", burst = 10 }]",
+            "limits = [{ units = 140, unit = \"requests\", per = \"10s\", burst = 6 }]",
             "limits = [{ units = 2, unit = \"requests\", per = \"1h\", burst = 2 }]",
         )
     };

@@ -78,7 +78,9 @@ class Story(unittest.TestCase):
         upscale = page.one("#upscale")
         self.assertTrue(upscale.is_enabled(), "an accepted draft may be enlarged")
         page.press("u")
-        page.until(lambda: call(f"{house.api}/studio/api/pictures")["total"] == 2, "the enlarged picture is there")
+        wide = "return document.querySelector('.large').naturalWidth"
+        page.until(lambda: page.run(wide) == 2048, "the enlarged picture is shown")
+        self.assertTrue(page.all(".stages li:last-child.on"))
         page.press(Keys.ESCAPE)
 
         make(house, "a lighthouse on a basalt cliff", n=2, metadata={"project": "atlas"})

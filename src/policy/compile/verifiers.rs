@@ -126,6 +126,8 @@ fn misplaced(entry: &Entry<'_, raw::Verifier>) {
 /// Where a scorer listens; `Err` while that is not known, which switches it off.
 fn scorer(entry: &Entry<'_, raw::Verifier>, world: &World<'_>) -> Result<Scorer, ()> {
     let Entry { scope, name, raw } = entry;
+    // Looked at first: a secret in the file is told whatever else is wrong.
+    let credential = raw.key.as_ref().map_or(Ok(None), |key| providers::secret(*scope, key, None, world));
     let Some(written) = &raw.url else {
         if !scope.is_excused(&name.span, &["url"]) {
             let help = "url = \"http://127.0.0.1:7000/score\", or \"env:NAME\"";
@@ -142,10 +144,7 @@ fn scorer(entry: &Entry<'_, raw::Verifier>, world: &World<'_>) -> Result<Scorer,
         let help = "write scheme, host and path: \"http://127.0.0.1:7000/score\"";
         scope.error(codes::E0203, "`url` is not a URL".to_owned(), &written.span, wrong, help);
     })?;
-    let credential = match &raw.key {
-        None => None,
-        Some(key) => providers::secret(*scope, key, None, world).map_err(drop)?,
-    };
+    let credential = credential.map_err(drop)?;
     // Behind the scheme's slashes the path begins with the next one.
     let host = url.find("://").map_or(0, |at| at + 3);
     let path = url.get(host..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| host + at);

@@ -117,6 +117,11 @@ export function view(wall, judge, compare) {
     button.disabled = true;
     try {
       const answer = await upscale(picture.id, width, height, picture.image);
+      const made = answer.images?.[0];
+      if (made && wall.picture() === picture) {
+        image.src = made.url;
+        side.querySelector(".stages li:last-child")?.classList.add("on");
+      }
       say(`Upscaled to ${width}×${height} for ${usd(Math.round((answer.cost?.usd ?? 0) * 1e6))}`, "good");
       await wall.refresh();
     } catch (error) {

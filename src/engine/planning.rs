@@ -1,0 +1,62 @@
+//! One plan of now: the world seen, what was learned of it, the planner, and a note of how it was decided.
+//!
+//! Why it exists: a purchase, EXPLAIN and the note for a replay must see the same world. What it refuses to know: how a
+//! plan is run.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::admit::{authenticate, normalise};
+use super::{Engine, Inbound, Order, budgets, learn, world};
+use crate::domain::decision::Situation;
+use crate::domain::plan::explain::{Explained, explain};
+use crate::domain::plan::{Planned, View, plan};
+use crate::domain::refusal::Refusal;
+use crate::domain::request::GenerationRequest;
+use crate::domain::rule::Explore;
+use crate::policy::Snapshot;
+use crate::telemetry::clock;
+
+impl Engine {
+    /// How the plan came about, for the books.
+    pub(super) fn decision(&self, order: &Order, planned: &Planned, view: &View) -> String {
+        let (snapshot, request) = (&order.snapshot, &order.request);
+        let guess = snapshot.guess(request.task);
+        let mut note = Situation::note(request, &snapshot.catalog, view, &guess, clock::today());
+        let mut dice = StdRng::seed_from_u64(self.dice().random());
+        note.extend(learn::decision(&snapshot.catalog, request, planned, &mut dice));
+        serde_json::Value::Object(note).to_string()
+    }
+
+    pub(super) fn plan_now(
+        &self,
+        snapshot: &Snapshot,
+        bound: &world::Bound,
+        request: &GenerationRequest,
+    ) -> (Planned, View) {
+        let view = self.view_now(snapshot, bound, request);
+        (plan(request, &snapshot.catalog, &view, clock::today()), view)
+    }
+
+    /// The world of this moment, with what was learned of it.
+    fn view_now(&self, snapshot: &Snapshot, bound: &world::Bound, request: &GenerationRequest) -> View {
+        let mut view = self.world.view(bound, snapshot, request, clock::now());
+        let sampled = request.terms.explore == Explore::Sampled;
+        let mut dice = sampled.then(|| StdRng::seed_from_u64(self.dice().random()));
+        let dice = dice.as_mut().map(|dice| -> &mut dyn rand::Rng { dice });
+        self.learner.inform(&mut view, snapshot, request, dice);
+        view
+    }
+
+    /// What `serve` would do, and why; buys nothing.
+    pub async fn explain(&self, inbound: &Inbound) -> Result<Explained, Refusal> {
+        let snapshot = self.snapshots.current();
+        let tenant = authenticate(&snapshot, inbound.key.as_deref())?;
+        let request = normalise(&snapshot, &tenant, inbound)?;
+        let bound = self.world.bind(&snapshot);
+        let mut view = self.view_now(&snapshot, &bound, &request);
+        view.budgets = self.left(&budgets::purse(&snapshot, &tenant, &request, clock::now())).await;
+        let planned = plan(&request, &snapshot.catalog, &view, clock::today());
+        Ok(explain(&planned, &request, &snapshot.catalog, &view))
+    }
+}
