@@ -105,7 +105,7 @@ impl Engine {
     }
 
     /// Draws on the caller's limits, then on the provider's and the model's; a native call does not wait for room.
-    async fn drawn(
+    async fn room_for(
         &self,
         provider: &Provider,
         model: Option<&Model>,
@@ -140,7 +140,7 @@ impl Engine {
         snapshot: &Snapshot,
         passing: &Passing,
     ) -> Result<(Permit, Option<(Reservation, Ticket)>), Refusal> {
-        let permit = self.drawn(provider, model, snapshot, passing).await?;
+        let permit = self.room_for(provider, model, snapshot, passing).await?;
         if passing.priced.quote.worst == Money::ZERO {
             return Ok((permit, None));
         }
