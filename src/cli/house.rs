@@ -4,6 +4,7 @@
 //! What it refuses to know: signals, terminals, flags.
 
 mod audits;
+mod shared;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,14 +23,11 @@ use crate::engine::{Engine, Parts};
 use crate::policy::watch::{Cause, OnReload, Pace};
 use crate::policy::{self, CheckReport, Origin, Process, ReloadReport, Snapshot, Snapshots};
 use crate::server::{Bounds, Native, Plane, Server};
-use crate::state::flights::redis::RedisBoard;
+use crate::state::Ledger;
 use crate::state::images::StoredImages;
-use crate::state::limits::{Clock, LocalLimits, RedisLimits};
 use crate::state::postgres::PostgresLedger;
 use crate::state::reader::Tesseract;
-use crate::state::redis::Redis;
 use crate::state::sqlite::SqliteLedger;
-use crate::state::{Ledger, Limits};
 use crate::telemetry::{Telemetry, clock, trace};
 use crate::transport::HttpTransport;
 use crate::transport::otlp::Collector;
@@ -91,11 +89,7 @@ impl House {
         // Books with one writer: what is under way at its start belongs to nobody.
         let (notes, alone) = (notes(&settings, &snapshot, &books), !books.shared);
         let transport = HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?;
-        let redis = meeting(&settings, &telemetry).await?;
-        let limits: Arc<dyn Limits> = match &redis {
-            Some(redis) => Arc::new(RedisLimits::new(redis.clone(), Clock::Server)),
-            None => Arc::new(LocalLimits::new()),
-        };
+        let (limits, board) = shared::meet(&settings, &telemetry).await?;
         let mut engine = Engine::new(Parts {
             snapshots: Arc::clone(&snapshots),
             ledger: books.ledger,
@@ -107,8 +101,8 @@ impl House {
             keep_prompts: settings.log.prompts,
             dice: None,
         });
-        if let Some(redis) = &redis {
-            engine = engine.among(Arc::new(RedisBoard::new(redis)));
+        if let Some(board) = board {
+            engine = engine.among(board);
         }
         if let Some(webhooks) = webhooks(&settings)? {
             engine = engine.telling(webhooks);
@@ -298,17 +292,6 @@ fn safe(settings: &Settings, snapshot: &Snapshot) -> Result<(), Failure> {
             .help("or try `tollgate demo`, which simulates every provider and needs no key"));
     }
     Ok(())
-}
-
-/// What replicas share. A Redis that is away at the start is no reason not to start.
-async fn meeting(settings: &Settings, telemetry: &Arc<Telemetry>) -> Result<Option<Redis>, Failure> {
-    let Some(url) = &settings.state_url else { return Ok(None) };
-    let redis = Redis::open(url).map_err(|why| {
-        Failure::usage(format!("state.url is no Redis: {why}")).help("write redis://HOST:6379, or rediss:// for TLS")
-    })?;
-    redis.counted_by(Arc::clone(telemetry));
-    redis.settled().await;
-    Ok(Some(redis))
 }
 
 /// The ledger and what it found.

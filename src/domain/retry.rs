@@ -91,6 +91,24 @@ fn may_repeat(situation: Situation, wait: Duration) -> bool {
     situation.budget && situation.tries < MAX_TRIES && wait < situation.left
 }
 
+/// The fault that decides when several calls of a turn fail: the one that allows least.
+pub fn graver(held: Option<Fault>, new: Fault) -> Fault {
+    let rank = |fault: &Fault| match fault.class {
+        Class::Moderate => 7,
+        Class::Unauthorize => 6,
+        Class::OutOfCredit => 5,
+        Class::Reject => 4,
+        Class::Garbled => 3,
+        Class::TimeOut => 2,
+        Class::Unavailable => 1,
+        Class::Throttle => 0,
+    };
+    match held {
+        Some(held) if rank(&held) >= rank(&new) => held,
+        _ => new,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,7 +25,7 @@ use crate::domain::plan::explain::Judged;
 use crate::domain::plan::{Candidate, Placed, Planned};
 use crate::domain::refusal::{Doubt, Refusal};
 use crate::domain::request::{Fit, GenerationRequest};
-use crate::domain::retry::{Decision, Situation, decide, signal};
+use crate::domain::retry::{Decision, Situation, decide, graver, signal};
 use crate::policy::Snapshot;
 use crate::telemetry::{clock, trace};
 
@@ -369,24 +369,6 @@ impl Run<'_> {
             Err(fault) => (signal(fault), None),
         };
         self.bound.hear(ix, model, told, took, Self::now());
-    }
-}
-
-/// The fault that decides when several calls of a turn fail: the one that allows least.
-fn graver(held: Option<Fault>, new: Fault) -> Fault {
-    let rank = |fault: &Fault| match fault.class {
-        Class::Moderate => 7,
-        Class::Unauthorize => 6,
-        Class::OutOfCredit => 5,
-        Class::Reject => 4,
-        Class::Garbled => 3,
-        Class::TimeOut => 2,
-        Class::Unavailable => 1,
-        Class::Throttle => 0,
-    };
-    match held {
-        Some(held) if rank(&held) >= rank(&new) => held,
-        _ => new,
     }
 }
 

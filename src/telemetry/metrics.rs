@@ -172,7 +172,7 @@ metrics! {
         "Units left in a provider's limit.";
     QuotaDecisions = counter Count "tollgate_quota_decisions_total"
         [PROVIDER, WINDOW, of("result", &["allowed", "denied", "delayed", "shadow_denied"])]
-        "Draws from a limit: allowed, delayed, denied, or shadow_denied by a limit that only counts.";
+        "Draws from a limit: allowed, delayed, denied, or denied in its shadow by a limit that only counts.";
     QuotaMode = gauge Count "tollgate_quota_mode" [of("mode", &["shared", "local", "refuse"])]
         "1 for where limits are kept now: shared between replicas, in this process, or nowhere and refused.";
     RedisState = gauge Count "tollgate_redis_state" [of("state", REDIS)] "1 for how Redis is: up, or why it is away.";

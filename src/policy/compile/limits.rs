@@ -121,18 +121,18 @@ pub(super) fn bursts(
 ) {
     for entry in providers {
         let of_provider = |model: &&Model| model.id.split('/').next() == Some(entry.name.value.as_str());
-        burst(entry.scope, &entry.raw.limits, catalog.models.iter().filter(of_provider), today);
+        burst(entry.scope, &entry.raw.limits, &catalog.models.iter().filter(of_provider), today);
     }
     for entry in models {
         let same = |model: &&Model| *model.id == *entry.name.value;
-        burst(entry.scope, &entry.raw.limits, catalog.models.iter().filter(same), today);
+        burst(entry.scope, &entry.raw.limits, &catalog.models.iter().filter(same), today);
     }
 }
 
 fn burst<'m>(
     scope: Scope<'_>,
     limits: &[At<raw::Limit>],
-    models: impl Iterator<Item = &'m Model> + Clone,
+    models: &(impl Iterator<Item = &'m Model> + Clone),
     today: Date,
 ) {
     for row in limits {

@@ -50,7 +50,7 @@ mod tests {
             left,
             units,
             capacity: units,
-            per: Duration::from_secs(60),
+            per: Duration::from_mins(1),
             reset: Duration::from_millis(1_200),
             mode,
         };

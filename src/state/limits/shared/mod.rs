@@ -118,22 +118,18 @@ impl Inner {
         }
         let flights = flights(asked.draws);
         let id: Arc<str> = format!("{}-{}", self.name, self.draws.fetch_add(1, Ordering::Relaxed)).into();
-        match self.ask(asked, &flights, &id).await {
-            Ok(answer) => {
-                let permit = self.decided(asked, &answer, flights, &id);
-                // Heard after the places are taken: what Redis counts has them in it.
-                self.hear(asked.draws, &answer, asked.now);
-                permit
-            }
-            Err(_) => {
-                let apart = Some(self.redis.replicas());
-                let permit = self.mirror.take(Asked { apart, ..asked })?;
-                let (delay, over) = (permit.delay(), permit.over().to_vec());
-                // A command that timed out may have taken its places: they are given back under the same name.
-                let lease = self.leases.take(&id, flights, false);
-                Ok(Permit::holding((permit, lease)).booked(delay, over))
-            }
+        if let Ok(answer) = self.ask(asked, &flights, &id).await {
+            let permit = self.decided(asked, &answer, flights, &id);
+            // Heard after the places are taken: what Redis counts has them in it.
+            self.hear(asked.draws, &answer, asked.now);
+            return permit;
         }
+        let apart = Some(self.redis.replicas());
+        let permit = self.mirror.take(Asked { apart, ..asked })?;
+        let (delay, over) = (permit.delay(), permit.over().to_vec());
+        // A command that timed out may have taken its places: they are given back under the same name.
+        let lease = self.leases.take(&id, flights, false);
+        Ok(Permit::holding((permit, lease)).booked(delay, over))
     }
 
     /// Asks Redis, with everything that it is not told yet.
