@@ -80,7 +80,7 @@ async fn measure(name: &str, limits_of: Arc<dyn Limits>, callers: usize, redis: 
         });
     }
     let mut times: Vec<Duration> = tasks.join_all().await.into_iter().flatten().collect();
-    let (took, cpu) = (began.elapsed(), cpu() - before);
+    let (took, cpu) = (began.elapsed(), cpu().saturating_sub(before));
     times.sort_unstable();
     let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default().as_secs_f64() * 1e6;
     let count = f64::from(u32::try_from(times.len()).unwrap());

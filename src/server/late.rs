@@ -92,7 +92,11 @@ impl Making {
             Self::Sending(mut document, whole) => match document.next() {
                 Some(piece) => Some((Ok(piece), Self::Sending(document, whole))),
                 None if whole => None,
-                None => Some((Err(Broken), Self::Over)),
+                None => {
+                    // What was written leaves before the connection is broken off.
+                    tokio::task::yield_now().await;
+                    Some((Err(Broken), Self::Over))
+                }
             },
             Self::Over => None,
         }

@@ -28,7 +28,7 @@ fn signs(policy: &str, verifier: &str) -> String {
     format!("{head}{}", tail.replacen("typography = 0.22", "typography = 0.55", 1))
 }
 
-const TEXT: &str = "[verifier.text]\nkind = \"text\"\nmost_wrong = 0.2\nlatency = { p50 = \"300ms\", p95 = \"2s\" }\n\
+const TEXT: &str = "[verifier.text]\nkind = \"text\"\nmost_wrong = 0.4\nlatency = { p50 = \"300ms\", p95 = \"2s\" }\n\
                     passes = { typography = { good = 0.90, bad = 0.05 } }\n";
 
 fn scorer(port: u16) -> String {
@@ -90,6 +90,7 @@ async fn a_sign_goes_from_the_cheap_model_to_the_specialist_when_it_cannot_be_re
             failed += 1;
             assert_eq!((bought, &body["model"]), (vec![json!(CHEAP), json!(SPECIALIST)], &json!(SPECIALIST)));
             let seen = check["seen"][0].as_str().unwrap();
+            println!("seed {seed}: {seen}");
             assert!(seen.contains("\"OPEN LATE\" read as"), "{seen}");
         }
     }
@@ -260,7 +261,7 @@ async fn what_cannot_be_finished_says_why() {
         ("/generations/gen_nothing/upscale", json!({"width": 2048, "height": 2048}), 404, "no generation gen_nothing"),
         (&*path, json!({"width": 512, "height": 512}), 400, "is 512x512 already"),
         (&*path, json!({"width": 2048, "height": 2048, "image": 3}), 400, "counts from 0"),
-        (&*path, json!({}), 400, "say how large"),
+        (&*path, json!({}), 400, "Say how large"),
         (&*path, json!({"width": 2048, "height": 2048, "quality": 0.999}), 422, "needs"),
     ] {
         let answer = house.post(path, &body).await;

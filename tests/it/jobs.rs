@@ -186,7 +186,7 @@ async fn an_end_is_told_signed_and_told_again_until_it_arrives() {
     assert!(
         told["data"]["images"][0]["url"].as_str().unwrap().starts_with("/images/") && told.to_string().len() < 20_000
     );
-    house.until("tollgate_webhooks_total{result=\"delivered\"}", Some(1.0)).await;
+    house.until("tollgate_webhook_deliveries_total{outcome=\"delivered\"}", Some(1.0)).await;
     for (url, headers) in [("http://169.254.169.254/", vec![ASYNC]), (origin.as_str(), vec![])] {
         ask["webhook"] = json!({ "url": url });
         let refused = post(&house, &headers, &ask).await;

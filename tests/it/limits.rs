@@ -39,7 +39,7 @@ async fn a_key_over_its_limit_is_told_when_to_come_back() {
     assert_eq!(generate(&house, "another sword", "two").await.status, 200);
 
     let third = generate(&house, "a third sword", "three").await;
-    assert_eq!((third.status, third.error().2.as_str()), (429, "rate_limited"), "{}", third.text());
+    assert_eq!((third.status, third.error().1.as_str()), (429, "rate_limited"), "{}", third.text());
     let wait: u64 = third.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=30).contains(&wait), "{wait}");
     assert!(third.header("ratelimit").unwrap().starts_with("\"rate\";r=0;t="));

@@ -46,7 +46,7 @@ impl Answer {
     /// `status code param` of an error.
     pub(crate) fn error(&self) -> (u16, String, String) {
         let json = self.json();
-        assert_eq!(json["status"], self.status);
+        assert_eq!(json["status"], self.status, "{json}");
         assert_eq!(json["error"]["message"], json["detail"]);
         let text = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
         (self.status, text(&json["error"]["code"]), text(&json["error"]["param"]))
