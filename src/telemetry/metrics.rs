@@ -2,7 +2,7 @@
 //!
 //! Why it exists: dashboards, alerts and code take a metric's name from here, so that none watches a name that nobody
 //! writes. What it refuses to know: how values are kept (`instruments.rs`) and what happened (`mod.rs`, `events.rs`).
-//! To add a metric: its row in [`metrics!`] below, and the typed method of `Telemetry` that writes it. Nothing else: its
+//! To add a metric: its row in `metrics!` below, and the typed method of `Telemetry` that writes it. Nothing else: its
 //! variant, its series at zero and its place in the exposition follow from the row.
 
 /// What a metric is.

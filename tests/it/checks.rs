@@ -116,7 +116,7 @@ async fn a_cap_below_the_branches_takes_the_cascade_away() {
 #[tokio::test]
 async fn a_cascade_that_the_deadline_cuts_gives_what_it_has() {
     // No picture passes, and the specialist usually takes two seconds.
-    let strict = TEXT.replace("most_wrong = 0.2", "most_wrong = 0.0");
+    let strict = TEXT.replace("most_wrong = 0.4", "most_wrong = 0.0");
     let house = House::with(Bounds::default(), |policy| {
         let policy = signs(&policy, &strict);
         let policy = policy
@@ -144,7 +144,7 @@ async fn a_cascade_that_the_deadline_cuts_gives_what_it_has() {
 
 #[tokio::test]
 async fn moderation_in_the_middle_ends_the_cascade_and_not_the_answer() {
-    let house = house(&TEXT.replace("most_wrong = 0.2", "most_wrong = 0.0")).await;
+    let house = house(&TEXT.replace("most_wrong = 0.4", "most_wrong = 0.0")).await;
     house.faults(&json!([{"provider": "ideogram", "status": 422}])).await;
     let mut ask = sign(3);
     ask["prompt"] = json!("a shop sign that says \"EXTRAORDINARY MARZIPAN CONFECTIONERY\"");

@@ -3,7 +3,7 @@
 //! Why it exists: a prompt is read once, into a few small numbers that may be kept where its text may not. Signs are
 //! slots of a fixed table: the category, hand-made ones (colours, counts, people, length, …), and each word hashed into
 //! one of [`HASHED`] slots that many words share. What it refuses to know: models. To add a sign: a line in
-//! [`hand_made`], its slots before the hashed ones, and the next [`EDITION`].
+//! `hand_made`, its slots before the hashed ones, and the next [`EDITION`].
 
 use super::Category;
 use super::lexicon::{self, List};

@@ -1,7 +1,7 @@
 //! Which processes write, and what the dead among them left.
 //!
 //! Why it exists: a crash leaves calls that may have been charged; whoever lives says so, but never of calls that another
-//! process is making. A replica says at least every [`BEAT`] that it is there; one that was silent for [`LEASE`], by the
+//! process is making. A replica says at least every `BEAT` that it is there; one that was silent for `LEASE`, by the
 //! server's clock, is taken for dead. One that was only cut off finds its calls in doubt when it comes back, and its own
 //! account of their end then replaces the doubt. What it refuses to know: budgets, but that they must be counted again.
 
