@@ -223,6 +223,9 @@ fn windows(history: &History) -> Vec<Limit> {
     history.rates.iter().enumerate().map(limit).collect()
 }
 
+/// The longest call of a history, in microseconds: shorter than a lease, which a clock that leaps does not renew.
+const FLIGHT: u64 = 10_000_000;
+
 /// In every stretch of any history, a window admits at most its burst and what its rate gives; a refusal takes nothing;
 /// and after the wait that it names there is room. Gives every decision: the delay, or the wait.
 async fn decisions(limits: &dyn Limits, history: &History) -> Vec<Result<Duration, Duration>> {
@@ -236,6 +239,7 @@ async fn decisions(limits: &dyn Limits, history: &History) -> Vec<Result<Duratio
         if lands {
             flying.pop_front();
         }
+        flying.retain(|(since, _)| now - since < FLIGHT);
         let moment = instant(now);
         let before = (limits.left(&draws[0], moment), limits.left(&draws[1], moment));
         match limits.draw(&draws, Cost::images(images), Duration::from_micros(patience), moment).await {
@@ -243,7 +247,7 @@ async fn decisions(limits: &dyn Limits, history: &History) -> Vec<Result<Duratio
                 assert!(permit.delay() <= Duration::from_micros(patience));
                 admitted.push((now + micros(permit.delay()), images));
                 told.push(Ok(permit.delay()));
-                flying.push_back(permit);
+                flying.push_back((now, permit));
             }
             Err(Wait(wait)) => {
                 assert!(wait > Duration::from_micros(patience) || flying.len() == slots[0].units as usize);
@@ -251,7 +255,8 @@ async fn decisions(limits: &dyn Limits, history: &History) -> Vec<Result<Duratio
                 told.push(Err(wait));
                 if flying.len() < slots[0].units as usize && wait < NEVER {
                     now += micros(wait);
-                    flying.push_back(draw(limits, &draws, images, instant(now)).await.unwrap());
+                    flying.retain(|(since, _)| now - since < FLIGHT);
+                    flying.push_back((now, draw(limits, &draws, images, instant(now)).await.unwrap()));
                     admitted.push((now, images));
                 }
             }

@@ -160,7 +160,7 @@ const WINDOW: &str = "WITH newest AS (
     AND (?4 = '' OR instr(metadata, ?4) > 0) AND (?5 = '' OR prompt_sha256 = ?5)
   ORDER BY created_us DESC, id DESC LIMIT ?6
 ), shown AS (
-  SELECT r.id, r.created_us, CASE ?7 WHEN 1 THEN r.image_count - COALESCE(j.seen, 0) WHEN 2 THEN COALESCE(j.yes, 0)
+  SELECT r.id, r.created_us, CASE CAST(?7 AS BIGINT) WHEN 1 THEN r.image_count - COALESCE(j.seen, 0) WHEN 2 THEN COALESCE(j.yes, 0)
     WHEN 3 THEN COALESCE(j.seen - j.yes, 0) ELSE r.image_count END AS images
   FROM recent r LEFT JOIN judged j ON j.generation = r.id
 ), placed AS (
