@@ -103,7 +103,8 @@ fn shorter(rules: &str) -> String {
         }
         let least = if marker == "for: " { 1 } else { 5 };
         let long: u64 = after[..digits].parse::<u64>().unwrap() * seconds;
-        text.push_str(&format!("{}s", (long / SHORTER).max(least)));
+        text.push_str(&(long / SHORTER).max(least).to_string());
+        text.push('s');
         rest = &after[digits + 1..];
     }
     text + rest

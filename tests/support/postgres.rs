@@ -15,7 +15,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Longer than a start takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What ends the server when this process ends.
 const GUARD: &str = "\"$@\" >\"$LOG\" 2>&1 & pid=$!; echo $pid; cat >/dev/null; kill -QUIT $pid; wait $pid";
