@@ -3,6 +3,8 @@
 //! Each test prints its figures with their N, and its seed. Longer runs: `TOLLGATE_KILLS=10000`, `TOLLGATE_STORM_S=60`,
 //! `TOLLGATE_SCHEDULES=100000` before the test command.
 #![allow(
+    clippy::zombie_processes,
+    clippy::case_sensitive_file_extension_comparisons,
     clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -3,6 +3,8 @@
 //! Why it exists: an alert that never fired and a panel that never showed anything are guesses. promtool and a real
 //! Prometheus (Debian's `prometheus`) judge here. What it refuses to know: how metrics are kept.
 #![allow(
+    clippy::zombie_processes,
+    clippy::case_sensitive_file_extension_comparisons,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -2,6 +2,11 @@
 //!
 //! To add an implementation of a port: one line in the table at the foot of its module.
 #![allow(
+    clippy::float_cmp,
+    clippy::duration_suboptimal_units,
+    clippy::disallowed_methods,
+    clippy::zombie_processes,
+    clippy::case_sensitive_file_extension_comparisons,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -1,5 +1,8 @@
 //! The budget storm: whatever happens to processes and servers, a cap worth 37 images buys 37 and never 38.
 #![allow(
+    clippy::disallowed_methods,
+    clippy::zombie_processes,
+    clippy::case_sensitive_file_extension_comparisons,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -22,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 const IMAGES: i64 = 37;
 const PRICE: i64 = 35_000;

@@ -1,5 +1,7 @@
 //! Black box: the gateway on real ports against the sandbox. `harness` starts both; a file for each subject.
 #![allow(
+    clippy::if_not_else,
+    clippy::large_stack_arrays,
     clippy::disallowed_methods,
     clippy::expect_used,
     clippy::float_cmp,

@@ -231,7 +231,7 @@ async fn a_provider_s_word_reaches_every_replica() {
     assert_eq!(two.wait(std::slice::from_ref(&draw), Cost::images(1), clock::now()), Duration::ZERO);
     one.correct(&draw, Allowance { left: 3, reset: Duration::from_secs(9) }, clock::now());
     // More comes back every five milliseconds, so that it is seen soon or not at all: the lock is what lasts.
-    one.penalise("stability", Duration::from_secs(60), clock::now());
+    one.penalise("stability", Duration::from_mins(1), clock::now());
     let began = Instant::now();
     while two.shut("stability", clock::now()) < Duration::from_secs(50) {
         assert!(began.elapsed() < LONG);

@@ -21,7 +21,7 @@ pub(crate) const BURST: u64 = 20;
 /// Callers of each replica.
 const CALLERS: usize = 4;
 /// Longer than anything here takes on a busy machine.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 /// The limit that all draw from.
 pub(crate) fn limit(degrade: Degrade) -> Limit {
