@@ -1,5 +1,5 @@
 //! The planner by example: each filter with its reason, ranking, sizes, and what more budget does.
-
+#![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "counts of a plan's stages are small")]
 #![cfg(test)]
 
 use std::time::Duration;
@@ -236,7 +236,7 @@ fn dear_looks() -> (Catalog, GenerationRequest) {
 }
 
 fn stages(candidate: &Candidate) -> Vec<ModelIx> {
-    let behind = candidate.check.iter().flat_map(|check| check.stages()).map(|stage| stage.model);
+    let behind = candidate.check.iter().flat_map(tollgate::domain::plan::Check::stages).map(|stage| stage.model);
     std::iter::once(candidate.model).chain(behind).collect()
 }
 
