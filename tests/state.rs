@@ -2,6 +2,8 @@
 //!
 //! To add an implementation of a port: one line in the table at the foot of its module.
 #![allow(
+    clippy::cast_possible_truncation,
+    clippy::unused_async,
     clippy::float_cmp,
     clippy::duration_suboptimal_units,
     clippy::disallowed_methods,
