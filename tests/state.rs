@@ -16,6 +16,8 @@
     reason = "the functions that tests are made of are tests too"
 )]
 
+#[path = "state/audits.rs"]
+mod audits;
 #[path = "state/budgets.rs"]
 mod budgets;
 #[path = "state/crash.rs"]

@@ -4,6 +4,7 @@
 //! What it refuses to know: signals, terminals, flags.
 
 mod audits;
+mod samples;
 mod shared;
 
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use crate::policy::watch::{Cause, OnReload, Pace};
 use crate::policy::{self, CheckReport, Origin, Process, ReloadReport, Snapshot, Snapshots};
 use crate::server::{Bounds, Native, Plane, Server};
 use crate::state::Ledger;
+use crate::state::flights::board::Board;
 use crate::state::images::StoredImages;
 use crate::state::postgres::PostgresLedger;
 use crate::state::reader::Tesseract;
@@ -90,7 +92,7 @@ impl House {
         let (notes, alone) = (notes(&settings, &snapshot, &books), !books.shared);
         let transport = HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?;
         let (limits, board) = shared::meet(&settings, &telemetry).await?;
-        let mut engine = Engine::new(Parts {
+        let engine = Engine::new(Parts {
             snapshots: Arc::clone(&snapshots),
             ledger: books.ledger,
             images: Arc::new(images(&settings)?),
@@ -101,13 +103,7 @@ impl House {
             keep_prompts: settings.log.prompts,
             dice: None,
         });
-        if let Some(board) = board {
-            engine = engine.among(board);
-        }
-        if let Some(webhooks) = webhooks(&settings)? {
-            engine = engine.telling(webhooks);
-        }
-        let engine = Arc::new(engine);
+        let engine = fitted(engine, board, &settings).await?;
         let bounds = bounds(&settings);
         let door = |listener, plane| {
             Server::start(listener, plane, Arc::clone(&engine), bounds.clone())
@@ -122,7 +118,8 @@ impl House {
         let house = Self { engine, api, admin, native, listeners, data, tasks: Tasks::default(), stop, grace, notes };
         house.follow(snapshots);
         house.record(&settings)?;
-        audits::keep(settings.audit_hours, &house.engine, &house.tasks, house.stop.subscribe());
+        audits::keep(settings.audit.hours, &house.engine, &house.tasks, house.stop.subscribe());
+        samples::keep(&house.engine, &house.tasks, house.stop.subscribe());
         house.learn().await?;
         house.do_jobs(usize::try_from(settings.jobs.at_once).unwrap_or(usize::MAX), alone);
         Ok(house)
@@ -329,6 +326,24 @@ fn file(settings: &Settings) -> Result<SqliteLedger, Failure> {
         Failure::usage(format!("{fault}"))
             .help("one gateway writes a data folder: stop the other one, or choose another folder with --data")
     })
+}
+
+/// The engine with what the settings name beside its parts.
+async fn fitted(
+    mut engine: Engine,
+    board: Option<Arc<dyn Board>>,
+    settings: &Settings,
+) -> Result<Arc<Engine>, Failure> {
+    if let Some(board) = board {
+        engine = engine.among(board);
+    }
+    if let Some(webhooks) = webhooks(settings)? {
+        engine = engine.telling(webhooks);
+    }
+    if let Some(encoder) = samples::encoder(&settings.audit).await? {
+        engine = engine.sampling(encoder, usize::try_from(settings.audit.window).unwrap_or(usize::MAX));
+    }
+    Ok(Arc::new(engine))
 }
 
 /// What tells the ends of jobs, when the settings name a secret to sign with.

@@ -22,6 +22,8 @@ mod harness;
 mod jobs;
 mod limits;
 mod native;
+mod onnx;
 mod openai;
 mod raw;
+mod sampling;
 mod sockets;
