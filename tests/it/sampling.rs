@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tollgate::state::Encoder as _;
 use tollgate::state::encoder::{OnnxEncoder, Pixels};
 
-use crate::harness::House;
+use crate::harness::{House, bounds, stability_alone};
 use crate::onnx;
 
 /// Where a graph is for the time of a test.
@@ -137,7 +137,7 @@ async fn sample(house: &House, model: Value) -> Value {
 async fn windows(encoder: &Arc<OnnxEncoder>, accepted: impl Fn(usize) -> bool) -> (House, Value) {
     let house = House::sampling(Arc::clone(encoder) as _, 64).await;
     let mut pictures = Vec::new();
-    for number in 1..=24 {
+    for number in 1..=16 {
         pictures.push(bought(&house, encoder, number).await);
     }
     pictures.sort_by(|a, b| a.1.total_cmp(&b.1));
@@ -157,13 +157,13 @@ async fn new_pictures_unlike_the_accepted_ones_are_further_away() {
     let number = |sample: &Value, name: &str| sample["found"][name].as_f64().unwrap();
 
     let (house, alike) = windows(&encoder, |place| place % 2 == 0).await;
-    assert_eq!((&alike["accepted"], &alike["new"]), (&json!(12), &json!(12)), "no picture is in both: {alike}");
+    assert_eq!((&alike["accepted"], &alike["new"]), (&json!(8), &json!(8)), "no picture is in both: {alike}");
     assert!(number(&alike, "low") <= number(&alike, "extrapolated"), "{alike}");
     assert!(number(&alike, "extrapolated") <= number(&alike, "high"), "{alike}");
     assert_eq!((&alike["found"]["small"], alike["found"]["curve"].as_array().unwrap().len()), (&json!(true), 5));
     assert_eq!(sample(&house, Value::Null).await["found"], alike["found"], "all models are this one");
 
-    let (_, unlike) = windows(&encoder, |place| place >= 12).await;
+    let (_, unlike) = windows(&encoder, |place| place >= 8).await;
     let (near, far) = (number(&alike, "distance"), number(&unlike, "distance"));
     assert!(far > 3.0 * near, "the dark are {far} from the bright; each second one is {near} from the others");
 
@@ -171,25 +171,25 @@ async fn new_pictures_unlike_the_accepted_ones_are_further_away() {
     // twice as many.
     house.engine.audit().await.unwrap();
     assert_eq!(sample(&house, Value::Null).await, sample(&house, Value::Null).await);
-    for number in 25..=35 {
+    for number in 17..=23 {
         let (id, _) = bought(&house, &encoder, number).await;
         accept(&house, &id).await;
     }
     assert_eq!(sample(&house, MODEL.into()).await, alike);
-    for number in 36..=48 {
+    for number in 24..=32 {
         let (id, _) = bought(&house, &encoder, number).await;
-        if number == 36 {
+        if number == 24 {
             accept(&house, &id).await;
         }
     }
     let grown = sample(&house, MODEL.into()).await;
-    assert_eq!((&grown["accepted"], &grown["new"]), (&json!(24), &json!(24)));
+    assert_eq!((&grown["accepted"], &grown["new"]), (&json!(16), &json!(16)));
     assert_ne!(grown["found"], alike["found"]);
 }
 
 #[tokio::test]
 async fn without_an_encoder_nothing_is_compared() {
-    let house = House::open().await;
+    let house = House::with(bounds(), stability_alone).await;
     house.engine.sample().await.unwrap();
     let told = house.get("/studio/api/drift").await.json();
     assert_eq!((&told["encoder"], &told["samples"]), (&Value::Null, &json!([])));
