@@ -33,7 +33,7 @@ export function drift(room) {
     const seen = Math.max(0, ...data.models.flatMap((one) => one.pictures.map((picture) => picture.seen)));
     put(figures, data.models.length ? [
       figure("Models under audit", data.models.length.toLocaleString("en-US"), `${count(data.subjects.length, "fixed prompt")} each`),
-      figure("Draw otherwise", changed.length.toLocaleString("en-US"), changed.length ? changed.map((one) => short(one.model)).join(", ") : "all as at first", changed.length ? "bad" : ""),
+      figure("Draw otherwise", changed.length.toLocaleString("en-US"), changed.length ? changed.map((one) => short(one.model)).join(", ") : data.models.some((one) => one.pictures.some((picture) => picture.heat)) ? "all as at first" : "nothing was compared yet", changed.length ? "bad" : ""),
       figure("Last audit", ago(seen), new Date(seen).toLocaleString("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" })),
     ] : null);
     // What is drawn anew keeps the focus where it was.
