@@ -15,7 +15,7 @@ use super::served::{Inbound, Repeat, ServedImage};
 use crate::domain::catalog::{Model, ModelIx};
 use crate::domain::image::{Format, Size};
 use crate::domain::request::{Ask, Fit, ModelChoice, Prompt};
-use crate::domain::verify::likeness::{CHANGED, Likeness, compare};
+use crate::domain::verify::likeness::{Likeness, compare};
 use crate::domain::verify::structure::Grey;
 use crate::policy::Snapshot;
 use crate::state::LedgerFault;
@@ -56,11 +56,8 @@ impl Engine {
     /// another gateway's audit silences an alert.
     pub async fn last_audit(&self) -> Result<Option<Timestamp>, LedgerFault> {
         let known = audits::all(&*self.ledger).await?;
-        for model in known.chunk_by(|a, b| a.model == b.model) {
-            let found = model.iter().map(|audit| (audit.dissimilarity, audit.hash_bits));
-            if let (Some(first), Some((dissimilarity, hash_bits))) = (model.first(), found.reduce(worse)) {
-                self.telemetry.drift(&first.model, dissimilarity, hash_bits);
-            }
+        for pictures in known.chunk_by(|a, b| a.model == b.model) {
+            self.tell_drift(pictures);
         }
         Ok(known.iter().map(|audit| audit.seen).max())
     }
@@ -71,30 +68,35 @@ impl Engine {
         let known = audits::all(&*self.ledger).await?;
         let mut audited = Vec::new();
         for (ix, model) in snapshot.catalog.models().filter(|(_, model)| auditable(&snapshot, model)) {
-            let mut worst = None;
+            let mut drawn = Vec::with_capacity(SUBJECTS.len());
             for subject in SUBJECTS {
                 let before = known.iter().find(|audit| audit.model == model.id && audit.subject == subject.number);
-                if let Some(found) = self.subject(ix, model, subject, before).await? {
-                    worst = Some(worst.map_or(found, |worst| worse(worst, found)));
-                }
+                drawn.extend(self.subject(ix, model, subject, before).await?);
             }
-            if let Some((dissimilarity, hash_bits)) = worst {
-                self.telemetry.drift(&model.id, dissimilarity, hash_bits);
-            }
-            audited.push(Audited { model: model.id.clone(), dissimilarity: worst.map(|(found, _)| found) });
+            self.tell_drift(&drawn);
+            let worst = drawn.iter().map(|audit| audit.dissimilarity).reduce(f64::max);
+            audited.push(Audited { model: model.id.clone(), dissimilarity: worst });
         }
         Ok(audited)
     }
 
-    /// One picture: how unlike its baseline it is, and in how many bits of the hash; `None` when there is none to
-    /// compare.
+    /// Tells the metrics what a model's pictures came to.
+    fn tell_drift(&self, pictures: &[Audit]) {
+        let Some(first) = pictures.first() else { return };
+        let dissimilarity = pictures.iter().map(|audit| audit.dissimilarity).fold(0.0, f64::max);
+        let hash_bits = pictures.iter().map(|audit| audit.hash_bits).max().unwrap_or_default();
+        let changed = pictures.iter().filter(|audit| audit.is_another()).count();
+        self.telemetry.drift(&first.model, dissimilarity, hash_bits, changed);
+    }
+
+    /// One picture, compared and kept; `None` when there is none to compare.
     async fn subject(
         self: &Arc<Self>,
         ix: ModelIx,
         model: &Model,
         subject: Subject,
         before: Option<&Audit>,
-    ) -> Result<Option<(f64, u32)>, LedgerFault> {
+    ) -> Result<Option<Audit>, LedgerFault> {
         let drawn = self.picture_of(ix, subject.prompt, subject.seed).await;
         let found = match (drawn, before) {
             (Some(image), Some(before)) => self.compared(before, &image).await.map(|audit| (audit, None)),
@@ -106,13 +108,13 @@ impl Engine {
             return Ok(None);
         };
         audits::keep(&*self.ledger, &audit).await?;
-        let changed = audit.dissimilarity > CHANGED;
+        let changed = audit.is_another();
         self.telemetry.drift_check(word.unwrap_or(if changed { "changed" } else { "same" }));
         if changed {
             let Audit { model, dissimilarity, hash_bits, baseline, latest, .. } = &audit;
             tracing::warn!(%model, dissimilarity, hash_bits, baseline, latest, "a model draws unlike its baseline");
         }
-        Ok(Some((audit.dissimilarity, audit.hash_bits)))
+        Ok(Some(audit))
     }
 
     async fn picture_of(self: &Arc<Self>, model: ModelIx, prompt: &str, seed: u32) -> Option<ServedImage> {
@@ -168,11 +170,6 @@ fn first(model: &Model, subject: Subject, image: &ServedImage) -> Audit {
         since: Some(now),
         seen: now,
     }
-}
-
-/// Of two findings the greater, each number for itself.
-fn worse((a, a_bits): (f64, u32), (b, b_bits): (f64, u32)) -> (f64, u32) {
-    (a.max(b), a_bits.max(b_bits))
 }
 
 /// Whether a model is on and draws the same of the same seed.

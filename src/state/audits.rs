@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::sql::{Misread, Row, Statement, Value};
 use super::{Ledger, LedgerFault};
+use crate::domain::verify::likeness::is_another;
 
 const KEEP: &str = "INSERT INTO audit (model, subject, baseline, latest, dissimilarity, seen_us, hash_bits, heat, since_us) \
      VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?5) ON CONFLICT (model, subject) DO UPDATE SET \
@@ -39,6 +40,13 @@ pub struct Audit {
     pub since: Option<Timestamp>,
     /// When the last one was drawn.
     pub seen: Timestamp,
+}
+
+impl Audit {
+    /// Whether the last picture is another one than the first.
+    pub fn is_another(&self) -> bool {
+        is_another(self.dissimilarity, self.hash_bits)
+    }
 }
 
 /// Every picture of every model.

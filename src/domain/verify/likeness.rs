@@ -12,8 +12,13 @@ const WINDOW: usize = 8;
 const STRIDE: usize = WINDOW / 2;
 /// Windows in a row, and in a column.
 const GRID: usize = (SIDE as usize - WINDOW) / STRIDE + 1;
-/// A picture beyond this is another one; what re-encoding and rounding on other hardware change stays far below it.
+/// A dissimilarity beyond this is another picture; what re-encoding and rounding on other hardware change stays far
+/// below it.
 pub const CHANGED: f64 = 0.2;
+/// Hashes so many bits apart have other shapes: unrelated ones differ in 32, give or take 4, and redrawn ones in a few.
+pub const OTHER_SHAPE: u32 = 20;
+/// Below this a hash says nothing: where all is flat, its bits are noise.
+const SOME: f64 = 0.05;
 /// `(0.01 L)²` and `(0.03 L)²` for brightness of `L = 255`.
 const C1: f64 = 6.5025;
 const C2: f64 = 58.5225;
@@ -32,6 +37,12 @@ pub struct Likeness {
 /// Dissimilarity by place: of each window, rows from the top.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Places(Vec<f64>);
+
+/// Whether these are two pictures and not one: by structure, or by shape, which sees through large calm areas that every
+/// picture of a kind has.
+pub fn is_another(dissimilarity: f64, hash_bits: u32) -> bool {
+    dissimilarity > CHANGED || (hash_bits >= OTHER_SHAPE && dissimilarity > SOME)
+}
 
 /// Holds `b` against `a`.
 pub fn compare(a: &Grey, b: &Grey) -> Likeness {
@@ -121,5 +132,14 @@ mod tests {
         assert!(found.dissimilarity > 0.01 && found.dissimilarity < CHANGED, "{}", found.dissimilarity);
         assert!(found.hash_bits > 0 && found.hash_bits < 12, "{}", found.hash_bits);
         assert_eq!(compare(&rings, &rings).hash_bits, 0);
+    }
+
+    #[test]
+    fn another_picture_is_told_by_structure_or_by_shape() {
+        for (dissimilarity, bits, another) in
+            [(0.25, 0, true), (0.17, 32, true), (0.17, 12, false), (0.01, 32, false), (0.0, 0, false)]
+        {
+            assert_eq!(is_another(dissimilarity, bits), another, "{dissimilarity} {bits}");
+        }
     }
 }

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use crate::domain::refusal::Refusal;
-use crate::domain::verify::likeness::CHANGED;
 use crate::engine::Engine;
 use crate::state::audits::{self, Audit};
 
@@ -22,14 +21,14 @@ pub struct Watched {
     pub dissimilarity: f64,
     /// The most bits in which a picture's hash differs, of 64.
     pub hash_bits: u32,
-    /// Whether that is another picture, and so perhaps another model.
+    /// Whether one of them is another picture, and so perhaps of another model.
     pub changed: bool,
     /// Each subject, in their order.
     pub pictures: Vec<Audit>,
 }
 
 impl Engine {
-    /// Every model that drew the fixed prompts, the most unlike its baseline first.
+    /// Every model that drew the fixed prompts: those that changed first, then the most unlike their baseline.
     pub async fn watched(&self) -> Result<Vec<Watched>, Refusal> {
         let snapshot = self.snapshots.current();
         let all = self.read(audits::all(&*self.ledger).await)?;
@@ -40,11 +39,14 @@ impl Engine {
                 let known = snapshot.catalog.models.iter().any(|known| known.id == model);
                 let dissimilarity = pictures.iter().map(|audit| audit.dissimilarity).fold(0.0, f64::max);
                 let hash_bits = pictures.iter().map(|audit| audit.hash_bits).max().unwrap_or_default();
-                let changed = dissimilarity > CHANGED;
+                let changed = pictures.iter().any(Audit::is_another);
                 Some(Watched { model, known, dissimilarity, hash_bits, changed, pictures: pictures.to_vec() })
             })
             .collect();
-        watched.sort_by(|a, b| b.dissimilarity.total_cmp(&a.dissimilarity).then_with(|| a.model.cmp(&b.model)));
+        watched.sort_by(|a, b| {
+            let unlike = b.changed.cmp(&a.changed).then(b.dissimilarity.total_cmp(&a.dissimilarity));
+            unlike.then_with(|| a.model.cmp(&b.model))
+        });
         Ok(watched)
     }
 }

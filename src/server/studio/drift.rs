@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::super::problem::Problem;
 use super::super::wire::json::Json;
 use crate::domain::frechet::FEWEST;
-use crate::domain::verify::likeness::CHANGED;
+use crate::domain::verify::likeness::{CHANGED, OTHER_SHAPE};
 use crate::engine::studio::Watched;
 use crate::engine::{Engine, Found, SUBJECTS, Sample};
 use crate::state::audits::Audit;
@@ -19,6 +19,7 @@ pub(super) async fn drift(engine: &Arc<Engine>) -> Result<String, Problem> {
     let mut json = Json::default();
     json.object(|json| {
         json.key("bound").number(CHANGED);
+        json.key("bits_bound").raw(OTHER_SHAPE);
         json.key("subjects").array(SUBJECTS, |json, subject| {
             json.object(|json| {
                 json.key("number").raw(subject.number);
@@ -72,7 +73,7 @@ fn picture(json: &mut Json, audit: &Audit) {
     json.key("heat").text_or_null(audit.heat.as_ref().map(|sha256| format!("{sha256}.webp")).as_deref());
     json.key("dissimilarity").number(audit.dissimilarity);
     json.key("hash_bits").raw(audit.hash_bits);
-    json.key("changed").raw(audit.dissimilarity > CHANGED);
+    json.key("changed").raw(audit.is_another());
     json.key("since").raw(audit.since.map_or_else(|| "null".to_owned(), millis));
     json.key("seen").raw(millis(audit.seen));
 }

@@ -7,8 +7,8 @@ import { distances, shrinking } from "/studio/plot.js";
 import { ago, count, short } from "/studio/words.js";
 
 /** How unlike two pictures are, as people say it. */
-const unlike = (dissimilarity, bound) =>
-  dissimilarity > bound ? "another picture" : dissimilarity > bound / 4 ? "the same picture, a little different" : dissimilarity > 0.001 ? "the same picture, to the eye" : "the very same picture";
+const unlike = ({ changed, dissimilarity }, bound) =>
+  changed ? "another picture" : dissimilarity > bound / 4 ? "the same picture, a little different" : dissimilarity > 0.001 ? "the same picture, to the eye" : "the very same picture";
 
 const bits = (number) => `${number} of 64 bits`;
 const dssim = (number) => number.toFixed(3);
@@ -38,7 +38,7 @@ export function drift(room) {
     ] : null);
     // What is drawn anew keeps the focus where it was.
     const at = document.activeElement?.closest("[data-model]")?.dataset.model;
-    put(models, data.models.length ? [scale(data.bound), data.models.map((one) => model(one, data))] : unaudited());
+    put(models, data.models.length ? [scale(data), data.models.map((one) => model(one, data))] : unaudited());
     if (at !== undefined) find(`[data-model="${CSS.escape(at)}"] summary`)?.focus();
     windows(data);
   }
@@ -61,7 +61,7 @@ export function drift(room) {
 
   function subject(one, picture, data) {
     const { prompt = "a prompt that is no longer drawn", seed = "–" } = data.subjects.find((known) => known.number === picture.subject) ?? {};
-    const words = unlike(picture.dissimilarity, data.bound);
+    const words = unlike(picture, data.bound);
     const since = picture.since === null ? "at first" : new Date(picture.since).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
     const what = `${one.model}, “${prompt}”`;
     return h("article", { class: `subject ${picture.changed ? "changed" : ""}`, "aria-label": `${prompt}: ${picture.heat ? words : "baseline"}` },
@@ -75,7 +75,7 @@ export function drift(room) {
           : h("p", { class: "ghostly" }, "Nothing to compare yet: this picture is the baseline.")),
       picture.heat ? h("dl", { class: "measures" },
         measure("Structure (DSSIM)", dssim(picture.dissimilarity), picture.dissimilarity / 0.5, data.bound / 0.5, picture.changed),
-        measure("Perceptual hash", bits(picture.hash_bits), picture.hash_bits / 32, null, picture.changed)) : null);
+        measure("Perceptual hash", bits(picture.hash_bits), picture.hash_bits / 32, data.bits_bound / 32, picture.changed)) : null);
   }
 
   function windows(data) {
@@ -121,17 +121,17 @@ function shown(name, when, small, whole, words) {
 
 /** A number with a bar from "the same" to "unrelated", and the bound where it becomes another picture. */
 function measure(name, value, share, bound, changed) {
-  const bar = h("div", { class: `gauge ${changed ? "over" : ""}`, "aria-hidden": "true" }, h("i"), bound === null ? null : h("b"));
+  const bar = h("div", { class: `gauge ${changed ? "over" : ""}`, "aria-hidden": "true" }, h("i"), h("b"));
   bar.style.setProperty("--used", Math.min(1, share));
-  bar.style.setProperty("--forecast", bound ?? 0);
+  bar.style.setProperty("--forecast", bound);
   return h("div", null, h("dt", null, name), h("dd", null, value, bar));
 }
 
 /** What the colours of a heat map mean. */
-function scale(bound) {
+function scale({ bound, bits_bound }) {
   return h("div", { class: "scale note" },
     h("span", null, "Heat maps: the same"), h("i", { class: "inferno", role: "img", "aria-label": "grey, violet, orange, yellow" }), h("span", null, "unrelated"),
-    h("span", { class: "muted" }, `A dissimilarity above ${bound} is another picture, and an alert.`));
+    h("span", { class: "muted" }, `A dissimilarity above ${bound}, or a hash ${bits_bound} bits away, is another picture and an alert.`));
 }
 
 const unaudited = () => h("div", { class: "card" }, h("p", { class: "empty" },
