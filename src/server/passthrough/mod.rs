@@ -47,12 +47,7 @@ impl Server {
     /// Opens the pass-through on a bound listener of its own. `always`: it serves also while the policy has it off, as in
     /// a demo.
     #[expect(clippy::disallowed_methods, reason = "one task accepts; it owns those of its connections and is joined")]
-    pub fn start_native(
-        listener: TcpListener,
-        engine: Arc<Engine>,
-        bounds: Bounds,
-        always: bool,
-    ) -> io::Result<Self> {
+    pub fn start_native(listener: TcpListener, engine: Arc<Engine>, bounds: Bounds, always: bool) -> io::Result<Self> {
         install_tls();
         let address = listener.local_addr()?;
         // One try: what may have been sent is never sent again.
