@@ -4,6 +4,7 @@
 //! What it refuses to know: signals, terminals, flags.
 
 mod audits;
+mod reckonings;
 mod shared;
 
 use std::net::SocketAddr;
@@ -108,7 +109,7 @@ impl House {
             engine = engine.telling(webhooks);
         }
         let engine = Arc::new(engine);
-        let bounds = bounds(&settings);
+        let (bounds, opened) = (bounds(&settings), clock::now());
         let door = |listener, plane| {
             Server::start(listener, plane, Arc::clone(&engine), bounds.clone())
                 .map_err(|why| Failure::usage(format!("a door cannot be opened: {why}")))
@@ -123,6 +124,9 @@ impl House {
         house.follow(snapshots);
         house.record(&settings)?;
         audits::keep(settings.audit_hours, &house.engine, &house.tasks, house.stop.subscribe());
+        if alone {
+            reckonings::keep(opened, &house.engine, &house.tasks, house.stop.subscribe());
+        }
         house.learn().await?;
         house.do_jobs(usize::try_from(settings.jobs.at_once).unwrap_or(usize::MAX), alone);
         Ok(house)

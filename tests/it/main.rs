@@ -24,4 +24,5 @@ mod limits;
 mod native;
 mod openai;
 mod raw;
+mod reckon;
 mod sockets;
