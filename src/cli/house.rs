@@ -4,6 +4,8 @@
 //! What it refuses to know: signals, terminals, flags.
 
 mod audits;
+mod fitting;
+mod reckonings;
 mod samples;
 mod shared;
 
@@ -25,7 +27,6 @@ use crate::policy::watch::{Cause, OnReload, Pace};
 use crate::policy::{self, CheckReport, Origin, Process, ReloadReport, Snapshot, Snapshots};
 use crate::server::{Bounds, Plane, Server};
 use crate::state::Ledger;
-use crate::state::flights::board::Board;
 use crate::state::images::StoredImages;
 use crate::state::postgres::PostgresLedger;
 use crate::state::reader::Tesseract;
@@ -33,7 +34,6 @@ use crate::state::sqlite::SqliteLedger;
 use crate::telemetry::{Telemetry, clock, trace};
 use crate::transport::HttpTransport;
 use crate::transport::otlp::Collector;
-use crate::transport::webhook::Webhooks;
 
 /// A running gateway. Its doors close and its purchases end with [`House::shutdown`].
 pub struct House {
@@ -103,8 +103,8 @@ impl House {
             keep_prompts: settings.log.prompts,
             dice: None,
         });
-        let engine = fitted(engine, board, &settings).await?;
-        let bounds = bounds(&settings);
+        let engine = fitting::fitted(engine, board, &settings).await?;
+        let (bounds, opened) = (bounds(&settings), clock::now());
         let door = |listener, plane| {
             Server::start(listener, plane, Arc::clone(&engine), bounds.clone())
                 .map_err(|why| Failure::usage(format!("a door cannot be opened: {why}")))
@@ -120,6 +120,9 @@ impl House {
         house.record(&settings)?;
         audits::keep(settings.audit.hours, &house.engine, &house.tasks, house.stop.subscribe());
         samples::keep(&house.engine, &house.tasks, house.stop.subscribe());
+        if alone {
+            reckonings::keep(opened, &house.engine, &house.tasks, house.stop.subscribe());
+        }
         house.learn().await?;
         house.do_jobs(usize::try_from(settings.jobs.at_once).unwrap_or(usize::MAX), alone);
         Ok(house)
@@ -326,31 +329,6 @@ fn file(settings: &Settings) -> Result<SqliteLedger, Failure> {
         Failure::usage(format!("{fault}"))
             .help("one gateway writes a data folder: stop the other one, or choose another folder with --data")
     })
-}
-
-/// The engine with what the settings name beside its parts.
-async fn fitted(
-    mut engine: Engine,
-    board: Option<Arc<dyn Board>>,
-    settings: &Settings,
-) -> Result<Arc<Engine>, Failure> {
-    if let Some(board) = board {
-        engine = engine.among(board);
-    }
-    if let Some(webhooks) = webhooks(settings)? {
-        engine = engine.telling(webhooks);
-    }
-    if let Some(encoder) = samples::encoder(&settings.audit).await? {
-        engine = engine.sampling(encoder, usize::try_from(settings.audit.window).unwrap_or(usize::MAX));
-    }
-    Ok(Arc::new(engine))
-}
-
-/// What tells the ends of jobs, when the settings name a secret to sign with.
-fn webhooks(settings: &Settings) -> Result<Option<Webhooks>, Failure> {
-    let own = settings.jobs.own.clone();
-    let built = settings.jobs.signers.clone().map(|signers| Webhooks::new(signers, own)).transpose();
-    built.map_err(|why| Failure::usage(why.to_string()))
 }
 
 fn images(settings: &Settings) -> Result<StoredImages, Failure> {

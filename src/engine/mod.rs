@@ -31,6 +31,7 @@ mod kept;
 mod learn;
 mod leave;
 mod planning;
+mod reckon;
 mod replay;
 mod resume;
 mod sampling;

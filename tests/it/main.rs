@@ -25,5 +25,6 @@ mod native;
 mod onnx;
 mod openai;
 mod raw;
+mod reckon;
 mod sampling;
 mod sockets;
