@@ -5,6 +5,7 @@
 
 mod audits;
 mod shared;
+mod trial;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -90,6 +91,8 @@ impl House {
         let (notes, alone) = (notes(&settings, &snapshot, &books), !books.shared);
         let transport = HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?;
         let (limits, board) = shared::meet(&settings, &telemetry).await?;
+        let trial = trial::of(&settings, snapshot, &telemetry);
+        let tried = trial.as_ref().map(|trial| Arc::clone(trial.snapshots()));
         let mut engine = Engine::new(Parts {
             snapshots: Arc::clone(&snapshots),
             ledger: books.ledger,
@@ -107,6 +110,9 @@ impl House {
         if let Some(webhooks) = webhooks(&settings)? {
             engine = engine.telling(webhooks);
         }
+        if let Some(trial) = trial {
+            engine = engine.trying(trial);
+        }
         let engine = Arc::new(engine);
         let bounds = bounds(&settings);
         let door = |listener, plane| {
@@ -120,7 +126,7 @@ impl House {
         let (stop, grace) = (watch::Sender::new(false), bounds.grace);
         let (listeners, data) = (doorway.into_kept(), settings.data().to_owned());
         let house = Self { engine, api, admin, native, listeners, data, tasks: Tasks::default(), stop, grace, notes };
-        house.follow(snapshots);
+        [Some(snapshots), tried].into_iter().flatten().for_each(|policy| house.follow(policy));
         house.record(&settings)?;
         audits::keep(settings.audit_hours, &house.engine, &house.tasks, house.stop.subscribe());
         house.learn().await?;
@@ -203,8 +209,9 @@ impl House {
         });
     }
 
-    /// Reads the policy again.
+    /// Reads the policy again, and the one on trial.
     pub async fn reload(&self) -> Arc<ReloadReport> {
+        self.engine.reload_trial().await;
         self.engine.snapshots().reload(Cause::Asked).await
     }
 
@@ -349,6 +356,7 @@ fn notes(settings: &Settings, snapshot: &Snapshot, books: &Books) -> Vec<String>
     let (data, recovered) = (settings.data().display(), books.recovered);
     let what = if books.shared { "ledger in Postgres, images" } else { "ledger and images" };
     notes.push(format!("policy {}, {what} in {data}", snapshot.digest));
+    notes.extend(settings.trial.policy.as_deref().map(|path| trial::note(&settings.trial, path, snapshot)));
     if recovered > 0 {
         notes.push(format!("{recovered} calls were under way when their process died; their money is in doubt"));
     }

@@ -128,8 +128,9 @@ impl Learner {
         }
     }
 
-    /// Hears of verdicts, in the order in which they were given; those known already change nothing.
-    pub(crate) fn hear(&self, snapshot: &Snapshot, judgements: Vec<Judgement>) {
+    /// Hears of verdicts, in the order in which they were given; those known already change nothing. `each` is told of
+    /// every image that is judged for the first time by somebody.
+    pub(crate) fn hear(&self, snapshot: &Snapshot, judgements: Vec<Judgement>, mut each: impl FnMut(&Judgement)) {
         self.follow(snapshot);
         let mut state = self.written();
         let mut again = false;
@@ -138,7 +139,10 @@ impl Learner {
             state.pending.judged(&judgement.generation);
             match state.heard.note(judgement) {
                 Noted::Known => {}
-                Noted::New(judgement) => hear(&mut state.estimator, &snapshot.catalog, &judgement),
+                Noted::New(judgement) => {
+                    hear(&mut state.estimator, &snapshot.catalog, &judgement);
+                    each(&judgement);
+                }
                 Noted::Changed => again = true,
             }
         }

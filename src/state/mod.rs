@@ -20,6 +20,7 @@ mod schema;
 pub mod sql;
 pub mod sqlite;
 pub mod studio;
+pub mod trials;
 mod totals;
 pub mod verdicts;
 mod words;
