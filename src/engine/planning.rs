@@ -22,7 +22,7 @@ impl Engine {
     pub(super) fn decision(&self, order: &Order, planned: &Planned, view: &View) -> String {
         let (snapshot, request) = (&order.snapshot, &order.request);
         let guess = snapshot.guess(request.task);
-        let mut note = Situation::note(request, &snapshot.catalog, view, &guess, clock::today());
+        let mut note = Situation::note(request, &snapshot.catalog, view, (&guess, &snapshot.lacking), clock::today());
         let mut dice = StdRng::seed_from_u64(self.dice().random());
         note.extend(learn::decision(&snapshot.catalog, request, planned, &mut dice));
         note.extend(order.usual.as_ref().map(|usual| ("trial".to_owned(), usual.note(order.on_trial()))));

@@ -129,10 +129,11 @@ impl Trial {
         self.candidate(house).filter(|candidate| self.held(house, candidate).stopped.is_none())
     }
 
-    /// The candidate, when it serves this caller. Callers without a key are all one: they are never among the few.
+    /// The candidate, when it serves this caller. Callers without a key are all one, and audits compare models with what
+    /// they were: neither is ever among the few.
     pub(super) fn takes(&self, house: &Snapshot, tenant: &str) -> Option<Arc<Snapshot>> {
         let Mode::Canary { percent, .. } = self.mode else { return None };
-        let among = !house.keys.is_empty() && place(tenant) < percent;
+        let among = place(tenant) < percent && house.keys.iter().any(|key| *key.name == *tenant);
         if among { self.serving(house) } else { None }
     }
 
