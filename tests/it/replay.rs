@@ -33,41 +33,148 @@ use tollgate::transport::{Boxed, Endpoint, Transport};
 use crate::harness::House;
 use crate::raw::Wire;
 
-/// Callers of the logged day, the third with little money, the fourth with little that is followed by cheaper plans.
+/// Callers of the logged day: the third has little money, the fourth little that is followed by cheaper plans.
 const TEAMS: [&str; 4] = ["ann", "bob", "cid", "dee"];
 
 fn secret(team: &str) -> String {
     format!("tg_of_{team}")
 }
 
-/// The shipped policy for four callers: one draws lots, some have budgets, one tier asks for little.
-fn day(policy: &str) -> String {
-    let mut text = policy.to_owned();
-    for team in TEAMS {
-        write!(text, "\n[[key]]\nname = \"{team}\"\nsha256 = \"{}\"\n", sha256_hex(secret(team).as_bytes())).unwrap();
-    }
-    text.push_str("\n[[budget]]\nname = \"little\"\nkey = \"cid\"\nusd = 0.50\nper = \"day\"\n");
-    text.push_str("\n[[budget]]\nname = \"less\"\nkey = \"dee\"\nusd = 1.00\nper = \"day\"\non_exhausted = \"downgrade\"\n");
-    text
+/// Four providers, of which one lacks its key; checks, an enlarger, budgets, a limit, and a planner that draws lots.
+const DAY: &str = r#"
+version = 1
+[defaults]
+quality = "usual"
+deadline = "30s"
+task = "concept"
+review_cost_usd = 0.03
+prior_weight = 8
+explore = "sampled"
+wait_value_usd_per_s = 0.005
+[tier.usual]
+quality = 0.2
+[tier.careful]
+quality = 0.45
+explore = false
+[task.typography]
+quoted_text = true
+[task.hero]
+words = ["banner"]
+[task.concept]
+[[rule]]
+id = "drafts"
+when = "request.metadata.stage == 'draft' || key == 'dee'"
+quality = "usual"
+drop_negative_prompt = true
+[[rule]]
+id = "long"
+when = "request.prompt_length > 60"
+never = ["stability/core"]
+[verifier.text]
+kind = "text"
+latency = { p50 = "500ms", p95 = "2s" }
+passes = { typography = { good = 0.8, bad = 0.15 } }
+[verifier.structure]
+kind = "structure"
+latency = { p50 = "30ms", p95 = "150ms" }
+passes = { hero = { good = 0.99, bad = 0.5 } }
+[verifier.scorer]
+kind = "http"
+url = "env:NO_SCORER_HERE"
+latency = { p50 = "30ms", p95 = "150ms" }
+passes_default = { good = 0.99, bad = 0.01 }
+[provider.stability]
+base_url = "https://api.stability.ai"
+key = "env:STABILITY_API_KEY"
+limits = [{ units = 12, unit = "requests", per = "1s", burst = 4 }]
+[provider.ideogram]
+base_url = "https://api.ideogram.ai"
+key = "env:IDEOGRAM_API_KEY"
+[provider.google]
+base_url = "https://generativelanguage.googleapis.com"
+key = "env:GEMINI_API_KEY"
+[provider.elsewhere]
+dialect = "openai"
+base_url = "env:NO_SERVER_HERE"
+[model."stability/sd3.5-flash"]
+sizes = ["1:1 1024x1024"]
+price = [{ from = 2026-01-01, usd = 0.025 }]
+max_seed = 4294967294
+negative_prompt = true
+latency = { p50 = "1s", p95 = "3s" }
+accept = { concept = 0.6, typography = 0.15, hero = 0.2 }
+options = { route = "generate/sd3" }
+[model."stability/core"]
+sizes = ["1:1 1024x1024"]
+price = [{ from = 2026-01-01, usd = 0.03 }]
+max_seed = 4294967294
+latency = { p50 = "2s", p95 = "4s" }
+accept = { concept = 0.69, typography = 0.25, hero = 0.24 }
+options = { route = "generate/core" }
+[model."ideogram/v1"]
+remote = "V_1"
+sizes = ["1:1 1024x1024"]
+price = [{ from = 2026-01-01, usd = 0.06 }]
+max_seed = 2147483647
+latency = { p50 = "2s", p95 = "4s" }
+accept = { concept = 0.62, typography = 0.61, hero = 0.4 }
+options = { route = "generate", magic_prompt = "OFF" }
+[model."google/gemini-nano-banana-2.1"]
+sizes = ["1:1 1024x1024"]
+price = [{ from = 2026-10-07, usd = 0.0336 }]
+usd_per_million_tokens = { text_in = 1.50, text_out = 7.50, image_out = 30 }
+formats = ["png", "jpeg"]
+latency = { p50 = "3s", p95 = "6s" }
+accept = { concept = 0.84, typography = 0.74, hero = 0.66 }
+options = { api = "generate-content", thinking = "minimal" }
+[model."elsewhere/best"]
+sizes = ["1:1 1024x1024"]
+price = [{ from = 2026-01-01, usd = 0.001 }]
+latency = { p50 = "1s", p95 = "2s" }
+accept_default = 0.98
+[model."stability/upscale-fast"]
+upscale = { factor = 4, min_input_pixels = 1_024, max_input_pixels = 1_048_576, max_input_side = 1_536, keeps = 0.93 }
+price = [{ from = 2026-08-21, usd = 0.02 }]
+latency = { p50 = "1s", p95 = "3s" }
+options = { route = "upscale/fast" }
+[[budget]]
+name = "little"
+key = "cid"
+usd = 0.60
+per = "day"
+[[budget]]
+name = "less"
+key = "dee"
+usd = 1.00
+per = "day"
+on_exhausted = "downgrade"
+"#;
+
+fn day() -> String {
+    TEAMS.iter().fold(DAY.to_owned(), |mut text, team| {
+        let hash = sha256_hex(secret(team).as_bytes());
+        write!(text, "\n[[key]]\nname = \"{team}\"\nsha256 = \"{hash}\"\n").unwrap();
+        text
+    })
 }
 
 fn ask(at: usize) -> Ask {
-    let prompt = match at % 6 {
+    let prompt = match at % 8 {
         0 => format!("a neon sign that says \"OPEN {at}\" over a bar"),
-        1 => format!("studio photo of sword {at} on table, cinematic lighting"),
-        2 => format!("hero banner of mountain {at} — “Süd”"),
-        3 => format!("a wizard in the rain, number {at}"),
-        4 => format!("dashboard for bank {at}"),
+        1 => format!("banner of mountain {at} — “Süd”"),
+        2 => format!("banner of a castle, number {at}"),
+        3 => format!("a wizard in the rain, number {at}, who looks for the way back to a tower by the sea"),
+        4 => format!("a poster for jazz night {at} with the words 'Blue Hour'"),
         _ => format!("a harbour number {at} in the early fog, boats"),
     };
     let mut ask = Ask::of(Prompt::new(prompt).unwrap());
-    ask.size = [Size::new(512, 512), Size::new(1024, 1024), Size::new(768, 512), Size::new(1536, 1536)][at / 2 % 4];
-    ask.n = if at % 13 == 0 { 2 } else { 1 };
-    ask.seed = (at % 5 == 0).then_some(at as u32);
+    ask.size = [Size::new(512, 512), Size::new(768, 768), Size::new(1024, 1024)][at / 3 % 3];
+    ask.n = if at % 23 == 0 { 2 } else { 1 };
+    ask.seed = (at % 5 == 0).then(|| u32::try_from(at).unwrap());
     ask.negative_prompt = (at % 11 == 0).then(|| "blurry, naïve".into());
     ask.quality = match at % 7 {
-        0 => Some(Quality::AtLeast(0.3 + at as f64 / 1_000.0)),
-        1 | 2 => Some(Quality::Tier("draft".to_owned())),
+        0 => Some(Quality::AtLeast(0.1 + at as f64 / 3_000.0)),
+        1 | 2 => Some(Quality::Tier("careful".to_owned())),
         _ => None,
     };
     ask.max_cost = (at % 17 == 0).then(|| Money::from_micros(150_000));
@@ -106,9 +213,9 @@ async fn ask_once(house: &House, at: usize) -> &'static str {
     let accepted = wire.post("/_sandbox/verdict", &[], question.as_bytes()).await.json()["accepted"] == true;
     let feedback = Feedback { accepted, rater: None, reason: None, image: 0 };
     house.engine.feedback(Some(&key), &served.id, feedback).await.unwrap();
-    if accepted && at % 8 == 0 {
+    if accepted && at % 12 == 3 {
         let mut larger = Ask::of(Prompt::new("the same").unwrap());
-        larger.size = Size::new(1536, 1536);
+        larger.size = Size::new(1280, 1280);
         let approval = Approval { generation: served.id.clone(), image: 0, names_data_policy: false };
         return match house.engine.second_pass(approval, inbound(larger, Some(key))).await {
             Ok(_) => "enlarged",
@@ -120,11 +227,10 @@ async fn ask_once(house: &House, at: usize) -> &'static str {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_logged_day_under_its_own_policy_is_reproduced_to_the_micro_dollar() {
-    const REQUESTS: usize = 320;
-    let house = House::with(Bounds::default(), |policy| day(&policy)).await;
+    const REQUESTS: usize = 260;
+    let house = House::with(Bounds::default(), |_| day()).await;
     house.faults(&json!([
-        {"provider": "stability", "status": 500, "ratio": 0.1}, {"provider": "google", "status": 503, "ratio": 0.1},
-        {"provider": "ideogram", "status": 429, "ratio": 0.05},
+        {"provider": "stability", "status": 500, "ratio": 0.1}, {"provider": "google", "status": 400, "ratio": 0.15},
     ])).await;
     let ends = futures_util::stream::iter(0..REQUESTS).map(|at| ask_once(&house, at)).buffer_unordered(6);
     let ends = ends.fold(BTreeMap::<_, usize>::new(), async |mut ends, end| {
@@ -140,7 +246,8 @@ async fn a_logged_day_under_its_own_policy_is_reproduced_to_the_micro_dollar() {
     println!("{} decisions, {stood_in} served by another plan; {} of {}", report.decisions, report.same, rows.len());
     println!("plans: {:?}", rows.iter().map(|row| &*row.plan).collect::<std::collections::BTreeSet<_>>());
     let drawn = rows.iter().filter(|row| row.propensity < 1.0).count();
-    assert!(rows.len() >= 250 && stood_in > 0, "{} rows, {stood_in} stood in, {drawn} drawn", rows.len());
+    println!("{drawn} were drawn by lot");
+    assert!(rows.len() >= 200 && stood_in > 0 && drawn > 50, "{} rows, {stood_in} stood in, {drawn} drawn", rows.len());
     reproduced(&report, rows.len());
 
     // The same on the command line, in an environment that lacks every key.
@@ -288,11 +395,13 @@ async fn one_day(run: u64, requests: u64, policy: &Arc<Snapshots>, candidates: &
         let mut ask = Ask::of(Prompt::new(prompt.as_str()).unwrap());
         ask.size = Size::new(64, 64);
         let served: Served = engine.serve(inbound(ask, None)).await.unwrap();
-        let (accepted, _) = person.judge(&served.model, &prompt, at).await;
-        let feedback = Feedback { accepted, rater: None, reason: None, image: 0 };
-        engine.feedback(None, &served.id, feedback).await.unwrap();
         for (truth, model) in truth.iter_mut().zip(MODELS) {
-            *truth += person.judge(model, &prompt, at).await.1 / requests as f64;
+            let (accepted, chance) = person.judge(model, &prompt, at).await;
+            *truth += chance / requests as f64;
+            if *model == *served.model {
+                let feedback = Feedback { accepted, rater: None, reason: None, image: 0 };
+                engine.feedback(None, &served.id, feedback).await.unwrap();
+            }
         }
     }
     let rows = log::read(&*ledger, Timestamp::UNIX_EPOCH).await.unwrap();
@@ -312,7 +421,7 @@ async fn one_day(run: u64, requests: u64, policy: &Arc<Snapshots>, candidates: &
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_another_policy_the_interval_covers_the_truth_nine_times_in_ten() {
     const RUNS: u64 = 200;
-    const REQUESTS: u64 = 80;
+    const REQUESTS: u64 = 60;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let sandbox = Sandbox::start(listener, Options { seed: 20_261_123, speed: 1.0 }).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
