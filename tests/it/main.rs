@@ -23,6 +23,8 @@ mod jobs;
 mod limits;
 mod native;
 mod openai;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod raw;
 mod replay;
 mod sockets;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,12 +26,14 @@ use tollgate::provider::{Call, Reply};
 use tollgate::sandbox::{Options, Sandbox};
 use tollgate::server::Bounds;
 use tollgate::state::{
-    Durability, Images, ImagesFault, Ledger, SpendBy, limits::LocalLimits, reader::Tesseract, sqlite::SqliteLedger,
+    Durability, Images, ImagesFault, Ledger, SpendBy, limits::LocalLimits, postgres::PostgresLedger, reader::Tesseract,
+    sqlite::SqliteLedger,
 };
 use tollgate::telemetry::{Telemetry, clock};
 use tollgate::transport::{Boxed, Endpoint, Transport};
 
 use crate::harness::House;
+use crate::postgres::Server;
 use crate::raw::Wire;
 
 /// Callers of the logged day: the third has little money, the fourth little that is followed by cheaper plans.
@@ -250,13 +253,12 @@ async fn a_logged_day_under_its_own_policy_is_reproduced_to_the_micro_dollar() {
     assert!(rows.len() >= 200 && stood_in > 0 && drawn > 50, "{} rows, {stood_in} stood in, {drawn} drawn", rows.len());
     reproduced(&report, rows.len());
 
-    // The same on the command line, in an environment that lacks every key.
     let settled: Money = house.ledger.spend(SpendBy::Day, Timestamp::UNIX_EPOCH).await.unwrap().iter().map(|row| row.settled).sum();
     assert_eq!((report.before, report.after), (settled, settled));
     let calls = Wire::connect(house.sandbox.addr()).await.get("/_sandbox/calls", &[]).await.json();
     let billed: i64 = calls.as_array().unwrap().iter().map(|call| call["billed_micro_usd"].as_i64().unwrap()).sum();
     assert_eq!(settled + report.ambiguous, Money::from_micros(billed), "and every dollar was really billed");
-    let told = told(&house);
+    let told = replayed(house.policy.parent().unwrap().to_str().unwrap(), &house.policy);
     assert_eq!((&told["decisions"], &told["same"]), (&json!(rows.len()), &json!(rows.len())), "{told}");
     assert_eq!(told["usd"]["before"], told["usd"]["after"]);
     assert_eq!((&told["refused"], &told["switches"], &told["repriced"]), (&json!({}), &json!([]), &json!(0)));
@@ -273,11 +275,10 @@ fn reproduced(report: &Report, rows: usize) {
     assert_eq!(report.latency.0, report.latency.1);
 }
 
-/// What the command says of the day.
-fn told(house: &House) -> Value {
+/// What the command says, in an environment that lacks every key.
+fn replayed(ledger: &str, policy: &Path) -> Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-    let (policy, data) = (house.policy.to_str().unwrap(), house.policy.parent().unwrap().to_str().unwrap());
-    command.env_clear().args(["--json", "policy", "replay", "--ledger", data, policy]);
+    command.env_clear().args(["--json", "policy", "replay", "--ledger", ledger]).arg(policy);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
@@ -373,21 +374,61 @@ impl Person {
     }
 }
 
-/// A day of one seed: what each plan's acceptance was replayed to be, and whether the truth lies in the interval.
-async fn one_day(run: u64, requests: u64, policy: &Arc<Snapshots>, candidates: &[Snapshot], person: &mut Person) -> [bool; 2] {
-    let data = tempfile::tempdir().unwrap();
-    let ledger = Arc::new(SqliteLedger::open(data.path().join("tollgate.db"), Durability::Process).unwrap());
-    let engine = Arc::new(Engine::new(Parts {
+/// A gateway of small pictures on this ledger.
+fn gateway(policy: &Arc<Snapshots>, ledger: Arc<dyn Ledger>, seed: u64) -> Arc<Engine> {
+    Arc::new(Engine::new(Parts {
         snapshots: Arc::clone(policy),
-        ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
+        ledger,
         images: Arc::new(InMemory::default()),
         limits: Arc::new(LocalLimits::new()),
         reader: Arc::new(Tesseract::default()),
         transport: Arc::new(AtOnce(picture())),
         telemetry: Telemetry::new(false).unwrap(),
         keep_prompts: false,
-        dice: Some(run),
-    }));
+        dice: Some(seed),
+    }))
+}
+
+/// The policy that draws lots, and the folder where it is.
+fn lots() -> (Arc<Snapshots>, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("lots.toml"), LOTS).unwrap();
+    let settings = Settings {
+        origin: Origin::of(&[folder.path().join("lots.toml")]),
+        env: Arc::new(Complete),
+        overrides: Overrides::default(),
+        clock: Arc::new(clock::now),
+        hook: Arc::new(()),
+    };
+    (Snapshots::load(settings).unwrap(), folder)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shared_ledger_is_replayed_by_its_address() {
+    let (policy, folder) = lots();
+    let url = Server::shared().database();
+    let address = url.clone();
+    let ledger = tokio::task::spawn_blocking(move || PostgresLedger::open(&address)).await.unwrap().unwrap();
+    let ledger: Arc<dyn Ledger> = Arc::new(ledger);
+    let engine = gateway(&policy, Arc::clone(&ledger), 7);
+    for at in 0..6 {
+        let mut ask = Ask::of(Prompt::new(format!("a harbour number {at}")).unwrap());
+        ask.size = Size::new(64, 64);
+        let served = engine.serve(inbound(ask, None)).await.unwrap();
+        let feedback = Feedback { accepted: at % 2 == 0, rater: None, reason: None, image: 0 };
+        engine.feedback(None, &served.id, feedback).await.unwrap();
+    }
+    let told = replayed(&url, &folder.path().join("lots.toml"));
+    assert_eq!((&told["decisions"], &told["same"], &told["unreadable"]), (&json!(6), &json!(6), &json!(0)), "{told}");
+    assert_eq!(told["usd"]["before"], told["usd"]["after"]);
+    assert_eq!(told["accept"]["before"]["verdicts"], 6);
+}
+
+/// A day of one seed: what each plan's acceptance was replayed to be, and whether the truth lies in the interval.
+async fn one_day(run: u64, requests: u64, policy: &Arc<Snapshots>, candidates: &[Snapshot], person: &mut Person) -> [bool; 2] {
+    let data = tempfile::tempdir().unwrap();
+    let ledger = Arc::new(SqliteLedger::open(data.path().join("tollgate.db"), Durability::Process).unwrap());
+    let engine = gateway(policy, Arc::clone(&ledger) as Arc<dyn Ledger>, run);
     let mut truth = [0.0; 2];
     let mut dice = StdRng::seed_from_u64(run);
     for at in 0..requests {
@@ -424,16 +465,7 @@ async fn under_another_policy_the_interval_covers_the_truth_nine_times_in_ten() 
     const REQUESTS: u64 = 60;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let sandbox = Sandbox::start(listener, Options { seed: 20_261_123, speed: 1.0 }).await.unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("lots.toml"), LOTS).unwrap();
-    let settings = Settings {
-        origin: Origin::of(&[folder.path().join("lots.toml")]),
-        env: Arc::new(Complete),
-        overrides: Overrides::default(),
-        clock: Arc::new(clock::now),
-        hook: Arc::new(()),
-    };
-    let policy = Snapshots::load(settings).unwrap();
+    let (policy, _folder) = lots();
     let candidates = Arc::new(MODELS.map(only));
     let begun = std::time::Instant::now();
     let days = futures_util::stream::iter(0..RUNS).map(|run| {
