@@ -237,7 +237,10 @@ mod tests {
                 })
                 .collect();
             let mean = turns.iter().sum::<u32>() / 50;
-            println!("{stop:?}: after {mean} requests of the candidate on average, {} at most", turns.iter().max().unwrap());
+            println!(
+                "{stop:?}: after {mean} requests of the candidate on average, {} at most",
+                turns.iter().max().unwrap()
+            );
             assert!(mean <= within, "{stop:?}: {mean}");
         }
     }
@@ -248,7 +251,8 @@ mod tests {
         let stopped = (0..200).filter(|&seed| run(seed, 600, &exactly, GOOD).is_some()).count();
         println!("{stopped} of 200 trials of an equal policy were stopped in 600 looks each");
         assert!(stopped <= 16, "{stopped} of 200");
-        let stopped = (0..200).filter(|&seed| run(seed, 600, &Bars { evidence: 40, ..Bars::default() }, GOOD).is_some());
+        let stopped =
+            (0..200).filter(|&seed| run(seed, 600, &Bars { evidence: 40, ..Bars::default() }, GOOD).is_some());
         assert!(stopped.count() <= 2, "with bars above nothing, hardly ever");
     }
 
@@ -276,7 +280,11 @@ mod tests {
         let mut arms = [Arm::default(); 2];
         for _ in 0..BARS.evidence {
             for (arm, each) in arms.iter_mut().zip([40_000, 60_000]) {
-                arm.hear(Ended { failed: false, each: Some(Money::from_micros(each)), usual: Money::from_micros(40_000) });
+                arm.hear(Ended {
+                    failed: false,
+                    each: Some(Money::from_micros(each)),
+                    usual: Money::from_micros(40_000),
+                });
             }
         }
         assert_eq!(judge(&arms[0], &arms[1], &BARS), Some(Stop::Cost));

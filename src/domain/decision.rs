@@ -108,7 +108,9 @@ impl Situation {
             ask: ask_read(note.get("ask")?)?,
             day: note.get("day")?.as_str()?.parse().ok()?,
             models,
-            verifiers: verifiers.map(|(name, seen)| Some((name.clone(), verifier_read(seen)?))).collect::<Option<_>>()?,
+            verifiers: verifiers
+                .map(|(name, seen)| Some((name.clone(), verifier_read(seen)?)))
+                .collect::<Option<_>>()?,
             approved,
         })
     }

@@ -128,9 +128,9 @@ impl Engine {
         let each = match landed {
             Err(refusal) if !fails(refusal) => return,
             Err(_) => None,
-            Ok(served) => i64::try_from(served.images.len().max(1)).ok().map(|images| {
-                Money::from_micros(served.cost.micros() / images)
-            }),
+            Ok(served) => i64::try_from(served.images.len().max(1))
+                .ok()
+                .map(|images| Money::from_micros(served.cost.micros() / images)),
         };
         let ended = Ended { failed: landed.is_err(), each, usual: usual.each };
         if let Some(stopped) = trial.hear(&order.house, usual, order.on_trial(), ended) {

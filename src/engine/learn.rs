@@ -259,8 +259,7 @@ pub(crate) fn decision(
     let Kind { category, reading, .. } = Kind::of(request);
     let best = planned.best();
     let chosen = best.and_then(|best| catalog.model(best.model));
-    let sampled =
-        request.terms.explore == Explore::Sampled && best.is_some_and(|best| best.accept.lift != 0.0);
+    let sampled = request.terms.explore == Explore::Sampled && best.is_some_and(|best| best.accept.lift != 0.0);
     let note = json!({
         "plan": best.map(|best| words(&steps(best, catalog))),
         "expected": best.map(|best| best.quote.expected.micros()),

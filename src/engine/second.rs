@@ -66,8 +66,7 @@ impl Engine {
             let departure = Departure::alone(arrived);
             let (claim, drafts, given, usual) = (None, Vec::new(), Some(given), None);
             let house = Arc::clone(&house);
-            let order =
-                Order { snapshot, house, usual, tenant, request, inbound, claim, given, departure, drafts };
+            let order = Order { snapshot, house, usual, tenant, request, inbound, claim, given, departure, drafts };
             self.board(order, identity)
         };
         match entered.await {

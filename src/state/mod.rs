@@ -20,8 +20,8 @@ mod schema;
 pub mod sql;
 pub mod sqlite;
 pub mod studio;
-pub mod trials;
 mod totals;
+pub mod trials;
 pub mod verdicts;
 mod words;
 

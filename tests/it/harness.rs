@@ -61,7 +61,8 @@ impl House {
     pub(crate) async fn telling(secret: &str, origin: &str) -> Self {
         let signers = Signers::read(&Secret::new(secret).unwrap()).unwrap();
         let webhooks = Webhooks::new(signers, vec![origin.to_owned()]).unwrap();
-        Self::built(Bounds::default(), |policy| policy, |images| images, |engine, _| engine.telling(webhooks), None).await
+        Self::built(Bounds::default(), |policy| policy, |images| images, |engine, _| engine.telling(webhooks), None)
+            .await
     }
 
     /// Takes jobs up from here on.

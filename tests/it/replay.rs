@@ -17,7 +17,7 @@ use tollgate::domain::fault::Fault;
 use tollgate::domain::fingerprint::sha256_hex;
 use tollgate::domain::image::{Format, Size};
 use tollgate::domain::money::Money;
-use tollgate::domain::request::{Ask, Prompt, Quality};
+use tollgate::domain::request::{Ask, Fit, Prompt, Quality};
 use tollgate::engine::{Approval, Engine, Feedback, Inbound, Parts, Repeat, Served};
 use tollgate::policy::replay::{Report, log, replay};
 use tollgate::policy::watch::Settings;
@@ -143,12 +143,12 @@ options = { route = "upscale/fast" }
 [[budget]]
 name = "little"
 key = "cid"
-usd = 0.60
+usd = 1.20
 per = "day"
 [[budget]]
 name = "less"
 key = "dee"
-usd = 1.00
+usd = 1.50
 per = "day"
 on_exhausted = "downgrade"
 "#;
@@ -162,16 +162,18 @@ fn day() -> String {
 }
 
 fn ask(at: usize) -> Ask {
-    let prompt = match at % 8 {
+    let prompt = match at % 12 {
         0 => format!("a neon sign that says \"OPEN {at}\" over a bar"),
         1 => format!("banner of mountain {at} — “Süd”"),
         2 => format!("banner of a castle, number {at}"),
         3 => format!("a wizard in the rain, number {at}, who looks for the way back to a tower by the sea"),
-        4 => format!("a poster for jazz night {at} with the words 'Blue Hour'"),
+        4 | 8 => format!("a poster for jazz night {at} with the words 'Blue Hour'"),
         _ => format!("a harbour number {at} in the early fog, boats"),
     };
     let mut ask = Ask::of(Prompt::new(prompt).unwrap());
-    ask.size = [Size::new(512, 512), Size::new(768, 768), Size::new(1024, 1024)][at / 3 % 3];
+    // A resize is slow without optimisation: a few of them do.
+    ask.size = if at % 8 == 3 { Size::new(512, 512) } else { Size::new(1024, 1024) };
+    ask.fit = if at % 8 == 5 { Fit::Nearest } else { Fit::Exact };
     ask.n = if at % 23 == 0 { 2 } else { 1 };
     ask.seed = (at % 5 == 0).then(|| u32::try_from(at).unwrap());
     ask.negative_prompt = (at % 11 == 0).then(|| "blurry, naïve".into());
@@ -216,9 +218,9 @@ async fn ask_once(house: &House, at: usize) -> &'static str {
     let accepted = wire.post("/_sandbox/verdict", &[], question.as_bytes()).await.json()["accepted"] == true;
     let feedback = Feedback { accepted, rater: None, reason: None, image: 0 };
     house.engine.feedback(Some(&key), &served.id, feedback).await.unwrap();
-    if accepted && at % 12 == 3 {
+    if accepted && at % 8 == 3 {
         let mut larger = Ask::of(Prompt::new("the same").unwrap());
-        larger.size = Size::new(1280, 1280);
+        larger.size = Size::new(1024, 1024);
         let approval = Approval { generation: served.id.clone(), image: 0, names_data_policy: false };
         return match house.engine.second_pass(approval, inbound(larger, Some(key))).await {
             Ok(_) => "enlarged",
@@ -230,7 +232,7 @@ async fn ask_once(house: &House, at: usize) -> &'static str {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_logged_day_under_its_own_policy_is_reproduced_to_the_micro_dollar() {
-    const REQUESTS: usize = 260;
+    const REQUESTS: usize = 240;
     let house = House::with(Bounds::default(), |_| day()).await;
     house.faults(&json!([
         {"provider": "stability", "status": 500, "ratio": 0.1}, {"provider": "google", "status": 400, "ratio": 0.15},
@@ -250,10 +252,11 @@ async fn a_logged_day_under_its_own_policy_is_reproduced_to_the_micro_dollar() {
     println!("plans: {:?}", rows.iter().map(|row| &*row.plan).collect::<std::collections::BTreeSet<_>>());
     let drawn = rows.iter().filter(|row| row.propensity < 1.0).count();
     println!("{drawn} were drawn by lot");
-    assert!(rows.len() >= 200 && stood_in > 0 && drawn > 50, "{} rows, {stood_in} stood in, {drawn} drawn", rows.len());
+    assert!(rows.len() >= 150 && stood_in > 0 && drawn > 50, "{} rows, {stood_in} stood in, {drawn} drawn", rows.len());
     reproduced(&report, rows.len());
 
-    let settled: Money = house.ledger.spend(SpendBy::Day, Timestamp::UNIX_EPOCH).await.unwrap().iter().map(|row| row.settled).sum();
+    let settled: Money =
+        house.ledger.spend(SpendBy::Day, Timestamp::UNIX_EPOCH).await.unwrap().iter().map(|row| row.settled).sum();
     assert_eq!((report.before, report.after), (settled, settled));
     let calls = Wire::connect(house.sandbox.addr()).await.get("/_sandbox/calls", &[]).await.json();
     let billed: i64 = calls.as_array().unwrap().iter().map(|call| call["billed_micro_usd"].as_i64().unwrap()).sum();
@@ -333,7 +336,8 @@ struct AtOnce(Bytes);
 
 impl Transport for AtOnce {
     fn send<'a>(&'a self, _: &'a Endpoint, _: &'a Call, _: tokio::time::Instant) -> Boxed<'a, Result<Reply, Fault>> {
-        let headers = [("content-type", "image/png")].map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let headers =
+            [("content-type", "image/png")].map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
         let reply = Reply { status: 200, headers: headers.into_iter().collect(), body: self.0.clone() };
         Box::pin(async { Ok(reply) })
     }
@@ -425,7 +429,13 @@ async fn a_shared_ledger_is_replayed_by_its_address() {
 }
 
 /// A day of one seed: what each plan's acceptance was replayed to be, and whether the truth lies in the interval.
-async fn one_day(run: u64, requests: u64, policy: &Arc<Snapshots>, candidates: &[Snapshot], person: &mut Person) -> [bool; 2] {
+async fn one_day(
+    run: u64,
+    requests: u64,
+    policy: &Arc<Snapshots>,
+    candidates: &[Snapshot],
+    person: &mut Person,
+) -> [bool; 2] {
     let data = tempfile::tempdir().unwrap();
     let ledger = Arc::new(SqliteLedger::open(data.path().join("tollgate.db"), Durability::Process).unwrap());
     let engine = gateway(policy, Arc::clone(&ledger) as Arc<dyn Ledger>, run);
@@ -453,7 +463,10 @@ async fn one_day(run: u64, requests: u64, policy: &Arc<Snapshots>, candidates: &
         let interval = report.accept_after.interval;
         *covered = (interval.low..=interval.high).contains(&truth);
         if run < 6 {
-            println!("run {run}: truth {truth:.3}, replayed {:.3} [{:.3}, {:.3}], {} the same", report.accept_after.value, interval.low, interval.high, report.same);
+            println!(
+                "run {run}: truth {truth:.3}, replayed {:.3} [{:.3}, {:.3}], {} the same",
+                report.accept_after.value, interval.low, interval.high, report.same
+            );
         }
     }
     covered

@@ -113,7 +113,8 @@ async fn reload(house: &House) -> Value {
 #[tokio::test]
 async fn a_shadow_decides_every_request_and_buys_nothing() {
     let house = House::trying(CHEAP, &dear("task == 'typography'"), Mode::Shadow).await;
-    let prompts = (0..4).map(|n| format!("a sign that says \"NORTH {n}\"")).chain((0..3).map(|n| format!("a fox, {n}")));
+    let prompts =
+        (0..4).map(|n| format!("a sign that says \"NORTH {n}\"")).chain((0..3).map(|n| format!("a fox, {n}")));
     let prompts: Vec<String> = prompts.collect();
     let served = join_all(prompts.iter().map(|prompt| house.engine.serve(inbound(None, prompt)))).await;
     let live = house.engine.snapshot().digest.clone();
@@ -128,7 +129,10 @@ async fn a_shadow_decides_every_request_and_buys_nothing() {
     assert_eq!(house.bought().await, 7);
 
     let shown = house.ops("/policy").await.json()["trial"].clone();
-    assert_eq!((&shown["state"], &shown["mode"], &shown["stopped"]), (&json!("shadow"), &json!("shadow"), &Value::Null));
+    assert_eq!(
+        (&shown["state"], &shown["mode"], &shown["stopped"]),
+        (&json!("shadow"), &json!("shadow"), &Value::Null)
+    );
     assert_ne!(shown["policy"], *live);
     assert_eq!(house.metric("tollgate_policy_trial_state{state=\"shadow\"}").await, Some(1.0));
     let series = format!("tollgate_policy_trial_info{{hash={},mode=\"shadow\"}}", shown["policy"]);
@@ -146,7 +150,11 @@ async fn a_candidate_s_mistakes_are_told_and_change_nothing() {
     assert_eq!(house.ops("/readyz").await.status, 200);
 
     // What cannot make it is refused in the shadow only.
-    std::fs::write(house.candidate(), format!("{CHEAP}\n[[rule]]\nid = \"cap\"\nwhen = \"true\"\nmax_cost_usd = 0.001\n")).unwrap();
+    std::fs::write(
+        house.candidate(),
+        format!("{CHEAP}\n[[rule]]\nid = \"cap\"\nwhen = \"true\"\nmax_cost_usd = 0.001\n"),
+    )
+    .unwrap();
     let reloaded = reload(&house).await;
     assert_eq!((&reloaded["ok"], &reloaded["trial"]["ok"]), (&json!(true), &json!(true)), "{reloaded}");
     house.engine.serve(inbound(None, "a fox")).await.unwrap();
@@ -187,7 +195,11 @@ async fn a_key_sees_one_policy_and_a_share_of_the_keys_the_candidate() {
 }
 
 /// Twenty keys, half of them among the few, ask in turn until the candidate is stopped; at most so many rounds.
-async fn until_stopped(house: &House, rounds: usize, mut tell: impl AsyncFnMut(usize, Result<Served, Refusal>)) -> Value {
+async fn until_stopped(
+    house: &House,
+    rounds: usize,
+    mut tell: impl AsyncFnMut(usize, Result<Served, Refusal>),
+) -> Value {
     for round in 0..rounds {
         let prompt = format!("a fox, {round}");
         let asked = (0..20).map(|key| house.engine.serve(inbound(Some(key), &prompt)));
@@ -218,7 +230,10 @@ async fn a_candidate_that_fails_is_stopped_and_stays_stopped() {
     .await;
     println!("stopped after {failed} failures: {shown}");
     assert_eq!(shown["stopped"]["why"], "errors");
-    assert_eq!((&shown["on_trial"]["failed"], &shown["in_force"]["failed"]), (&shown["on_trial"]["requests"], &json!(0)));
+    assert_eq!(
+        (&shown["on_trial"]["failed"], &shown["in_force"]["failed"]),
+        (&shown["on_trial"]["requests"], &json!(0))
+    );
     assert!((12..=60).contains(&failed) && fine >= 12, "{failed} failed, {fine} did not");
     assert_eq!(house.metric("tollgate_policy_canary_stops_total{why=\"errors\"}").await, Some(1.0));
     assert_eq!(house.metric("tollgate_policy_trial_state{state=\"stopped\"}").await, Some(1.0));
