@@ -1,4 +1,5 @@
-//! Figures of the stores on this machine: `cargo bench --bench state`.
+//! Figures of the stores on this machine: `cargo bench --bench state`. Needs Debian's `postgresql`; its server flushes every
+//! commit to the disk, as it does by default.
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a bench stops at the first surprise")]
 
@@ -16,13 +17,19 @@ use tollgate::domain::fault::Billed;
 use tollgate::domain::image::Format;
 use tollgate::domain::ledger::Attempt;
 use tollgate::state::images::StoredImages;
+use tollgate::state::postgres::PostgresLedger;
 use tollgate::state::sqlite::SqliteLedger;
 use tollgate::state::{Durability, Images, Ledger};
 
+#[path = "../tests/support/postgres.rs"]
+mod postgres;
 #[path = "../tests/state/samples.rs"]
 mod samples;
 
 use samples::{attempt, closing, ended, opening};
+
+/// Callers at once.
+const WRITERS: [u32; 3] = [1, 64, 512];
 
 fn main() {
     // `cargo test --benches` asks only whether it starts.
@@ -47,7 +54,7 @@ fn cpu(thread: &str) -> Duration {
 /// Ids grow with time, as those of version 7 do.
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-async fn pairs(ledger: Arc<SqliteLedger>, until: Instant) -> u32 {
+async fn pairs(ledger: Arc<dyn Ledger>, until: Instant) -> u32 {
     let mut pairs = 0;
     while Instant::now() < until {
         let id = format!("gen_01941f29-7c00-7000-8000-{:012x}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -63,23 +70,33 @@ async fn pairs(ledger: Arc<SqliteLedger>, until: Instant) -> u32 {
 
 async fn of_the_ledger() {
     for durability in [Durability::Power, Durability::Process] {
-        for writers in [1, 64, 512] {
+        for writers in WRITERS {
             let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on a disk");
             let path = folder.path().join("tollgate.db");
             let ledger = Arc::new(SqliteLedger::open(path, durability).expect("a ledger"));
-            let (before, start) = (cpu("ledger-writer"), Instant::now());
-            let mut tasks = JoinSet::new();
-            for _ in 0..writers {
-                tasks.spawn(pairs(Arc::clone(&ledger), start + Duration::from_secs(3)));
-            }
-            let done: u32 = tasks.join_all().await.into_iter().sum();
-            let took = start.elapsed().as_secs_f64();
-            let cpu = cpu("ledger-writer").saturating_sub(before).as_secs_f64() * 1e6 / f64::from(done);
-            let rate = f64::from(2 * done) / took;
-            println!("{durability:?}, {writers} writers: {rate:.0} writes/s, {cpu:.1} µs of the writer a pair");
-            assert!(done > 0);
+            reservations(&format!("SQLite, {durability:?}"), ledger, writers).await;
         }
     }
+    let server = postgres::Server::start(true);
+    for writers in WRITERS {
+        let ledger = Arc::new(PostgresLedger::open(&server.database()).expect("a ledger"));
+        reservations("Postgres", ledger, writers).await;
+    }
+}
+
+/// Opens and closes for three seconds.
+async fn reservations(name: &str, ledger: Arc<dyn Ledger>, writers: u32) {
+    let (before, start) = (cpu("ledger-writer"), Instant::now());
+    let mut tasks = JoinSet::new();
+    for _ in 0..writers {
+        tasks.spawn(pairs(Arc::clone(&ledger), start + Duration::from_secs(3)));
+    }
+    let done: u32 = tasks.join_all().await.into_iter().sum();
+    let took = start.elapsed().as_secs_f64();
+    assert!(done > 0);
+    let cpu = cpu("ledger-writer").saturating_sub(before).as_secs_f64() * 1e6 / f64::from(done);
+    let rate = f64::from(done) / took;
+    println!("{name}, {writers} callers: {rate:.0} reservations opened and closed/s, {cpu:.1} µs of its writer each");
 }
 
 async fn of_images() {

@@ -22,7 +22,7 @@
 //! | [`state`] | what outlives a request: ledger, limits, flights, pictures | [`state::Ledger`] |
 //! | [`policy`] | TOML into one immutable snapshot, or diagnostics with places | [`policy::Snapshot`] |
 //! | [`engine`] | the rooms of a request, the whole path on one page | [`engine::Engine::serve`] |
-//! | [`server`] | the doors: routes, wire shapes, problem bodies; `passthrough` is vendors' own APIs | [`server::Server`], [`server::Native`] |
+//! | [`server`] | the doors: routes, wire shapes, problem bodies; `passthrough` is vendors' own APIs | [`server::Server`] |
 //! | [`cli`] | one file a command, and the wiring of the house | [`cli::house`] |
 //! | [`sandbox`] | simulators of the providers, with a bill of their own | [`sandbox::Sandbox`] |
 //!

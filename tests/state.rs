@@ -16,6 +16,35 @@
     reason = "the functions that tests are made of are tests too"
 )]
 
+/// One module for each implementation of the ledger: every case, and one property over whatever `deeds` may happen.
+macro_rules! over_every_ledger {
+    (@one $implementation:ident: $place:expr => $property:ident, [$($case:ident)*]) => {
+        mod $implementation {
+            use super::*;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    super::$case(&$place).await;
+                }
+            )*
+
+            proptest! {
+                #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+                #[test]
+                fn $property(deeds in deeds()) {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                    runtime.block_on(super::$property(&$place, deeds));
+                }
+            }
+        }
+    };
+    ($($implementation:ident: $place:expr;)* => $property:ident, $cases:tt) => {
+        $(over_every_ledger!(@one $implementation: $place => $property, $cases);)*
+    };
+}
+
 #[path = "state/budgets.rs"]
 mod budgets;
 #[path = "state/crash.rs"]

@@ -23,7 +23,7 @@ use crate::engine::tasks::Tasks;
 use crate::engine::{Engine, Parts};
 use crate::policy::watch::{Cause, OnReload, Pace};
 use crate::policy::{self, CheckReport, Origin, Process, ReloadReport, Snapshot, Snapshots};
-use crate::server::{Bounds, Native, Plane, Server};
+use crate::server::{Bounds, Plane, Server};
 use crate::state::Ledger;
 use crate::state::images::StoredImages;
 use crate::state::postgres::PostgresLedger;
@@ -39,7 +39,7 @@ pub struct House {
     engine: Arc<Engine>,
     api: Server,
     admin: Server,
-    native: Option<Native>,
+    native: Option<Server>,
     listeners: Listeners,
     data: PathBuf,
     tasks: Tasks,
@@ -121,7 +121,7 @@ impl House {
         };
         let (api, admin) = (door(api, Plane::Api)?, door(admin, Plane::Admin)?);
         let always = settings.server.proxy_always;
-        let native = native.map(|listener| Native::start(listener, Arc::clone(&engine), bounds.clone(), always));
+        let native = native.map(|listener| Server::start_native(listener, Arc::clone(&engine), bounds.clone(), always));
         let native = native.transpose().map_err(|why| Failure::usage(format!("a door cannot be opened: {why}")))?;
         let (stop, grace) = (watch::Sender::new(false), bounds.grace);
         let (listeners, data) = (doorway.into_kept(), settings.data().to_owned());
@@ -225,7 +225,7 @@ impl House {
         successor.receive(&self.listeners)?;
         self.api.hand_over();
         self.admin.hand_over();
-        self.native.iter().for_each(Native::hand_over);
+        self.native.iter().for_each(Server::hand_over);
         Ok(())
     }
 

@@ -14,7 +14,6 @@ use super::hold::{End, Reservation};
 use super::served::{Expected, How, Inbound, Served, Timings};
 use super::{Engine, Landed, Order, replay};
 use crate::domain::ledger::{Attempt, Sums};
-use crate::domain::money::Money;
 use crate::domain::plan::explain::{Judged, StepLine, steps};
 use crate::domain::refusal::Refusal;
 use crate::policy::Snapshot;
@@ -154,27 +153,8 @@ pub(super) fn joined(served: Served) -> Served {
 }
 
 pub(super) fn blank_receipt(inbound: &Inbound, snapshot: &Snapshot) -> Receipt {
-    Receipt {
-        request_id: inbound.request_id.clone(),
-        generation: None,
-        key: "-".into(),
-        task: Arc::default(),
-        model: Arc::default(),
-        rule: None,
-        policy: snapshot.digest.clone(),
-        outcome: Outcome::Fresh,
-        cost: Money::ZERO,
-        ambiguous: Money::ZERO,
-        avoided: Money::ZERO,
-        shape: None,
-        reasons: Vec::new(),
-        attempts: Vec::new(),
-        images: Vec::new(),
-        total: Duration::ZERO,
-        provider: Duration::ZERO,
-        stages: Vec::new(),
-        prompt: inbound.ask.prompt.as_str().into(),
-    }
+    let blank = Receipt::blank(&inbound.request_id, &snapshot.digest);
+    Receipt { prompt: inbound.ask.prompt.as_str().into(), ..blank }
 }
 
 pub(super) fn fill(mut receipt: Receipt, order: &Order) -> Receipt {

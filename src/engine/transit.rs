@@ -166,7 +166,7 @@ impl Engine {
 
     /// The receipt of a call that was not let by.
     pub fn turned_away(&self, request_id: &Arc<str>, tenant: Option<Arc<str>>, code: &'static str, arrived: Instant) {
-        let mut receipt = blank(request_id, &self.snapshot());
+        let mut receipt = Receipt::blank(request_id, &self.snapshot().digest);
         (receipt.key, receipt.outcome) = (tenant.unwrap_or(receipt.key), Outcome::Refused(code));
         receipt.total = arrived.elapsed();
         self.telemetry.receipt(&receipt);
@@ -215,7 +215,7 @@ impl Transit {
             Err(fault) => (fault.billed, fault.class.name(), fault.detail.clone()),
         };
         let (cost, basis) = judged.unwrap_or((self.passing.priced.quote.expected, Basis::PriceTable));
-        let mut receipt = blank(&self.passing.request_id, &self.snapshot);
+        let mut receipt = Receipt::blank(&self.passing.request_id, &self.snapshot.digest);
         receipt.key = self.passing.tenant.clone();
         receipt.model = self.passing.priced.name.clone();
         receipt.provider = took;
@@ -289,29 +289,5 @@ impl Transit {
         attempt.end(Billed::No, Money::ZERO, Basis::PriceTable);
         (attempt.outcome, attempt.detail, attempt.latency) = (outcome, detail, took);
         attempt
-    }
-}
-
-fn blank(request_id: &Arc<str>, snapshot: &Snapshot) -> Receipt {
-    Receipt {
-        request_id: Arc::clone(request_id),
-        generation: None,
-        key: "-".into(),
-        task: Arc::default(),
-        model: Arc::default(),
-        rule: None,
-        policy: snapshot.digest.clone(),
-        outcome: Outcome::Fresh,
-        cost: Money::ZERO,
-        ambiguous: Money::ZERO,
-        avoided: Money::ZERO,
-        shape: None,
-        reasons: Vec::new(),
-        attempts: Vec::new(),
-        images: Vec::new(),
-        total: Duration::ZERO,
-        provider: Duration::ZERO,
-        stages: Vec::new(),
-        prompt: Arc::default(),
     }
 }

@@ -19,7 +19,7 @@ use crate::engine::Engine;
 /// The picture, or 304 when the caller has it.
 pub(super) async fn serve(engine: &Arc<Engine>, file: &str, headers: &HeaderMap) -> Result<Response<Payload>, Problem> {
     let (sha256, format) = named(file).ok_or_else(missing)?;
-    let mut answer = if let Some(known) = bare(headers, sha256) {
+    let answer = if let Some(known) = bare(headers, sha256) {
         known
     } else {
         let bytes = engine.image(sha256, format).await?.ok_or_else(missing)?;
@@ -29,6 +29,11 @@ pub(super) async fn serve(engine: &Arc<Engine>, file: &str, headers: &HeaderMap)
         }
         answer
     };
+    Ok(kept_for_ever(answer, sha256))
+}
+
+/// What this hash names never changes, and runs nothing in a browser.
+pub(super) fn kept_for_ever(mut answer: Response<Payload>, sha256: &str) -> Response<Payload> {
     let fixed = [
         (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -40,7 +45,7 @@ pub(super) async fn serve(engine: &Arc<Engine>, file: &str, headers: &HeaderMap)
     if let Ok(tag) = format!("\"{sha256}\"").parse() {
         answer.headers_mut().insert(header::ETAG, tag);
     }
-    Ok(answer)
+    answer
 }
 
 /// 304 when the caller has what this hash names.

@@ -49,7 +49,6 @@ use door::Door;
 use parting::Parting;
 use routes::Routes;
 
-pub use passthrough::Native;
 pub use routes::Plane;
 
 /// What a door bears.

@@ -74,3 +74,30 @@ pub struct Receipt {
     /// The prompt, for logs that are told to keep it.
     pub prompt: Arc<str>,
 }
+
+impl Receipt {
+    /// Of a request of which nothing is known yet but its id and the policy in force.
+    pub fn blank(request_id: &Arc<str>, policy: &Arc<str>) -> Self {
+        Self {
+            request_id: Arc::clone(request_id),
+            generation: None,
+            key: "-".into(),
+            task: Arc::default(),
+            model: Arc::default(),
+            rule: None,
+            policy: Arc::clone(policy),
+            outcome: Outcome::Fresh,
+            cost: Money::ZERO,
+            ambiguous: Money::ZERO,
+            avoided: Money::ZERO,
+            shape: None,
+            reasons: Vec::new(),
+            attempts: Vec::new(),
+            images: Vec::new(),
+            total: Duration::ZERO,
+            provider: Duration::ZERO,
+            stages: Vec::new(),
+            prompt: Arc::default(),
+        }
+    }
+}

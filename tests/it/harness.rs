@@ -13,7 +13,7 @@ use tollgate::engine::{Engine, Parts};
 use tollgate::policy::watch::Settings;
 use tollgate::policy::{Origin, Override, Process, Snapshots};
 use tollgate::sandbox::{Options, Sandbox};
-use tollgate::server::{Bounds, Native, Plane, Server};
+use tollgate::server::{Bounds, Plane, Server};
 use tollgate::state::{
     Durability, Images, Ledger, images::StoredImages, limits::LocalLimits, reader::Tesseract, sqlite::SqliteLedger,
 };
@@ -30,7 +30,7 @@ pub(crate) const SWORD: &str = "studio photo of sword on table, cinematic lighti
 pub(crate) struct House {
     pub(crate) api: SocketAddr,
     pub(crate) admin: SocketAddr,
-    pub(crate) native: Native,
+    pub(crate) native: Server,
     pub(crate) engine: Arc<Engine>,
     pub(crate) ledger: Arc<SqliteLedger>,
     pub(crate) policy: PathBuf,
@@ -178,7 +178,7 @@ impl House {
         let open = |listener, plane| Server::start(listener, plane, Arc::clone(&engine), bounds.clone()).unwrap();
         let doors = vec![open(listener().await, Plane::Api), open(listener().await, Plane::Admin)];
         let (api, admin) = (doors[0].address(), doors[1].address());
-        let native = Native::start(listener().await, Arc::clone(&engine), bounds, true).unwrap();
+        let native = Server::start_native(listener().await, Arc::clone(&engine), bounds, true).unwrap();
         Self { api, admin, native, engine, ledger, policy, sandbox, doors, data }
     }
 

@@ -275,44 +275,17 @@ async fn totals_are_what_counting_gives(place: &dyn Place, deeds: Vec<Deed>) {
     assert_eq!(running, ledger.totals(accounts.to_vec()).await.unwrap());
 }
 
-macro_rules! implementations {
-    ($($implementation:ident: $place:expr;)*) => {
-        $(implementations!(@suite $implementation: $place =>
-            five_hundred_at_once_get_what_the_cap_is_worth
-            what_is_freed_can_be_spent_again
-            a_further_turn_must_fit_too
-            all_budgets_fit_or_none_is_touched
-            a_crash_frees_nothing
-            a_new_budget_counts_what_was_there_before
-            a_recount_finds_what_was_bought_without_the_budget
-        );)*
-    };
-    (@suite $implementation:ident: $place:expr => $($case:ident)*) => {
-        mod $implementation {
-            use super::*;
-
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $case() {
-                    super::$case(&$place).await;
-                }
-            )*
-
-            proptest! {
-                #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
-
-                #[test]
-                fn totals_are_what_counting_gives(deeds in deeds()) {
-                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                    runtime.block_on(super::totals_are_what_counting_gives(&$place, deeds));
-                }
-            }
-        }
-    };
-}
-
 // The table of implementations.
-implementations! {
+over_every_ledger! {
     sqlite: Sqlite::new(Durability::Process);
     postgres: Shared::new();
+    => totals_are_what_counting_gives, [
+        five_hundred_at_once_get_what_the_cap_is_worth
+        what_is_freed_can_be_spent_again
+        a_further_turn_must_fit_too
+        all_budgets_fit_or_none_is_touched
+        a_crash_frees_nothing
+        a_new_budget_counts_what_was_there_before
+        a_recount_finds_what_was_bought_without_the_budget
+    ]
 }

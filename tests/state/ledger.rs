@@ -375,57 +375,27 @@ async fn sums_count_money_pictures_and_verdicts_once(place: &dyn Place) {
     crate::studio::sums_count_money_pictures_and_verdicts_once(&*place.open()).await;
 }
 
-macro_rules! suite {
-    ($implementation:ident: $place:expr => $($case:ident)*) => {
-        mod $implementation {
-            use super::*;
-
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $case() {
-                    super::$case(&$place).await;
-                }
-            )*
-
-            proptest! {
-                #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
-
-                #[test]
-                fn money_is_conserved(deeds in deeds()) {
-                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                    runtime.block_on(super::money_is_conserved(&$place, deeds));
-                }
-            }
-        }
-    };
-}
-
-macro_rules! implementations {
-    ($($implementation:ident: $place:expr;)*) => {
-        $(suite!($implementation: $place =>
-            what_is_written_is_shown
-            without_rule_prompt_or_metadata_it_reads_the_same
-            only_what_is_open_is_changed
-            a_refused_write_leaves_the_others
-            what_is_held_at_the_end_is_in_doubt
-            spend_adds_up_by_every_grouping
-            a_thousand_openers_are_all_durable
-            what_never_closed_is_in_doubt_after_reopening
-            a_later_verdict_of_a_rater_replaces_the_earlier
-            the_first_stop_of_a_policy_stands
-            pictures_are_read_by_place_with_the_newest_verdict
-            sums_count_money_pictures_and_verdicts_once
-            a_claim_buys_once_and_passes_on_when_it_cost_nothing
-            other_rooms_write_and_read_their_own_tables
-        );)*
-    };
-}
-
 // The table of implementations.
-implementations! {
+over_every_ledger! {
     sqlite_power: Sqlite::new(Durability::Power);
     sqlite_process: Sqlite::new(Durability::Process);
     postgres: Shared::new();
+    => money_is_conserved, [
+        what_is_written_is_shown
+        without_rule_prompt_or_metadata_it_reads_the_same
+        only_what_is_open_is_changed
+        a_refused_write_leaves_the_others
+        what_is_held_at_the_end_is_in_doubt
+        spend_adds_up_by_every_grouping
+        a_thousand_openers_are_all_durable
+        what_never_closed_is_in_doubt_after_reopening
+        a_later_verdict_of_a_rater_replaces_the_earlier
+        the_first_stop_of_a_policy_stands
+        pictures_are_read_by_place_with_the_newest_verdict
+        sums_count_money_pictures_and_verdicts_once
+        a_claim_buys_once_and_passes_on_when_it_cost_nothing
+        other_rooms_write_and_read_their_own_tables
+    ]
 }
 
 /// What only `SQLite` does.

@@ -20,7 +20,6 @@ mod skeleton;
 mod socket;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,11 +28,11 @@ use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::Bounds;
 use super::parting::Parting;
+use super::{Bounds, Server};
 use crate::engine::Engine;
 use crate::transport::install_tls;
 use proxy::Passthrough;
@@ -44,19 +43,11 @@ const BREATH: Duration = Duration::from_millis(50);
 /// Idle connections to providers that are kept.
 const POOL: usize = 256;
 
-/// The pass-through, open.
-#[derive(Debug)]
-pub struct Native {
-    address: SocketAddr,
-    stop: watch::Sender<bool>,
-    parting: Parting,
-    accepting: JoinHandle<()>,
-}
-
-impl Native {
-    /// Opens the pass-through on a bound listener. `always`: it serves also while the policy has it off, as in a demo.
+impl Server {
+    /// Opens the pass-through on a bound listener of its own. `always`: it serves also while the policy has it off, as in
+    /// a demo.
     #[expect(clippy::disallowed_methods, reason = "one task accepts; it owns those of its connections and is joined")]
-    pub fn start(listener: TcpListener, engine: Arc<Engine>, bounds: Bounds, always: bool) -> io::Result<Self> {
+    pub fn start_native(listener: TcpListener, engine: Arc<Engine>, bounds: Bounds, always: bool) -> io::Result<Self> {
         install_tls();
         let address = listener.local_addr()?;
         // One try: what may have been sent is never sent again.
@@ -66,23 +57,6 @@ impl Native {
         let parting = Parting::default();
         let accepting = tokio::spawn(accept(listener, app, bounds, parting.clone(), stopped));
         Ok(Self { address, stop, parting, accepting })
-    }
-
-    /// The listener is another process's too from now on: connections are let go gently at the end.
-    pub fn hand_over(&self) {
-        self.parting.hand_over();
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Stops accepting, finishes what is under way within the grace time, cuts off the rest.
-    pub async fn stop(self) {
-        self.stop.send_replace(true);
-        // The accepting task neither panics nor is cancelled; there is nothing to learn from its end.
-        let _ = self.accepting.await;
     }
 }
 

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use http::Response;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::HeaderMap;
 
-use super::super::images::{bare, missing, named};
+use super::super::images::{bare, kept_for_ever, missing, named};
 use super::super::payload::Payload;
 use super::super::problem::Problem;
 use super::super::routes;
@@ -17,22 +17,11 @@ use crate::engine::Engine;
 
 pub(super) async fn serve(engine: &Arc<Engine>, file: &str, headers: &HeaderMap) -> Result<Response<Payload>, Problem> {
     let (sha256, format) = named(file).ok_or_else(missing)?;
-    let mut answer = if let Some(known) = bare(headers, sha256) {
+    let answer = if let Some(known) = bare(headers, sha256) {
         known
     } else {
         let bytes = engine.thumb(sha256, format).await?.ok_or_else(missing)?;
         routes::text(sniff(&bytes).map_or(Format::Webp, |found| found.format).media_type(), bytes)
     };
-    let fixed = [
-        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
-    ];
-    for (name, value) in fixed {
-        answer.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    if let Ok(tag) = format!("\"{sha256}\"").parse() {
-        answer.headers_mut().insert(header::ETAG, tag);
-    }
-    Ok(answer)
+    Ok(kept_for_ever(answer, sha256))
 }

@@ -45,9 +45,13 @@ impl Queue {
         if line.shut {
             return Err(LedgerFault::Unavailable("it is shut".into()));
         }
+        // The writer sleeps only on an empty line: waking it otherwise is a system call for nothing.
+        let asleep = line.waiting.is_empty();
         line.waiting.push_back(command);
         drop(line);
-        self.filled.notify_one();
+        if asleep {
+            self.filled.notify_one();
+        }
         Ok(())
     }
 
