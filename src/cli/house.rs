@@ -91,8 +91,6 @@ impl House {
         let (notes, alone) = (notes(&settings, &snapshot, &books), !books.shared);
         let transport = HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?;
         let (limits, board) = shared::meet(&settings, &telemetry).await?;
-        let trial = trial::of(&settings, snapshot, &telemetry);
-        let tried = trial.as_ref().map(|trial| Arc::clone(trial.snapshots()));
         let mut engine = Engine::new(Parts {
             snapshots: Arc::clone(&snapshots),
             ledger: books.ledger,
@@ -110,10 +108,7 @@ impl House {
         if let Some(webhooks) = webhooks(&settings)? {
             engine = engine.telling(webhooks);
         }
-        if let Some(trial) = trial {
-            engine = engine.trying(trial);
-        }
-        let engine = Arc::new(engine);
+        let engine = Arc::new(trial::added(engine, &settings));
         let bounds = bounds(&settings);
         let door = |listener, plane| {
             Server::start(listener, plane, Arc::clone(&engine), bounds.clone())
@@ -126,7 +121,7 @@ impl House {
         let (stop, grace) = (watch::Sender::new(false), bounds.grace);
         let (listeners, data) = (doorway.into_kept(), settings.data().to_owned());
         let house = Self { engine, api, admin, native, listeners, data, tasks: Tasks::default(), stop, grace, notes };
-        [Some(snapshots), tried].into_iter().flatten().for_each(|policy| house.follow(policy));
+        [Some(snapshots), house.engine.candidates()].into_iter().flatten().for_each(|policy| house.follow(policy));
         house.record(&settings)?;
         audits::keep(settings.audit_hours, &house.engine, &house.tasks, house.stop.subscribe());
         house.learn().await?;

@@ -4,7 +4,7 @@
 //! worse than the one in force by more than chance explains. Callers differ more than policies do, so cost and
 //! acceptance are not compared between callers: each request is held against what the policy in force expected of the
 //! same request, and the two groups by what is left. The verdict is asked for after every request, so the bound is one
-//! that holds at all times at once: the normal mixture of Howard, Ramdas, McAuliffe and Sekhon, "Time-uniform,
+//! that holds at all times at once: the normal mixture of Howard, Ramdas, `McAuliffe` and Sekhon, "Time-uniform,
 //! nonparametric, nonasymptotic confidence sequences" (2021), equation 14. What it refuses to know: who is among the
 //! few, and how requests run. To add a measure: a [`Sum`] in [`Arm`], its bar in [`Bars`], its turn in [`judge`].
 
@@ -191,12 +191,12 @@ mod tests {
     #[derive(Clone, Copy)]
     struct Truth {
         errors: f64,
-        /// Of what is usual.
-        cost: f64,
+        /// Tenths of what is usual.
+        cost: i64,
         accept: f64,
     }
 
-    const GOOD: Truth = Truth { errors: 0.03, cost: 1.0, accept: 0.6 };
+    const GOOD: Truth = Truth { errors: 0.03, cost: 10, accept: 0.6 };
     const BARS: Bars = Bars { evidence: 40, errors: 0.0, cost: 0.25, acceptance: 0.0 };
 
     /// Requests of the candidate until it stops, at most `most`, with nine of the policy in force for each one. The few
@@ -207,11 +207,11 @@ mod tests {
         for turn in 1..=most {
             for (at, truth) in [GOOD; 9].into_iter().map(|truth| (0, truth)).chain([(1, candidate)]) {
                 let (arm, times) = (&mut arms[at], if at == 0 { 1.0 } else { 2.0 });
-                let usual = times * f64::from(dice.random_range(20_000..60_000));
+                let whole = i64::from(dice.random_range(20_000..60_000)) * if at == 0 { 1 } else { 2 };
                 let failed = dice.random_bool(truth.errors);
-                let money = |micros: f64| Money::from_micros(micros.round() as i64);
-                let each = (!failed).then(|| money(usual * truth.cost * f64::from(dice.random_range(8..13)) / 10.0));
-                arm.hear(Ended { failed, each, usual: money(usual) });
+                let tenths = truth.cost * dice.random_range(8..13);
+                let each = (!failed).then(|| Money::from_micros(whole * tenths / 100));
+                arm.hear(Ended { failed, each, usual: Money::from_micros(whole) });
                 if each.is_some() && dice.random_bool(0.5) {
                     arm.judged(dice.random_bool(truth.accept / times), GOOD.accept / times);
                 }
@@ -227,7 +227,7 @@ mod tests {
     fn a_worse_policy_stops_within_hundreds_of_requests() {
         for (bad, stop, within) in [
             (Truth { errors: 0.3, ..GOOD }, Stop::Errors, 100),
-            (Truth { cost: 1.6, ..GOOD }, Stop::Cost, 60),
+            (Truth { cost: 16, ..GOOD }, Stop::Cost, 60),
             (Truth { accept: 0.2, ..GOOD }, Stop::Acceptance, 400),
         ] {
             let turns: Vec<u32> = (0..50)
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_dearer_policy_that_is_meant_goes_on() {
-        assert_eq!(run(1, 400, &BARS, Truth { cost: 1.15, ..GOOD }), None);
+        assert_eq!(run(1, 400, &BARS, Truth { cost: 11, ..GOOD }), None);
     }
 
     #[test]

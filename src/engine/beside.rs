@@ -19,7 +19,7 @@ use crate::domain::plan::{Candidate, ModelView, Planned, View, plan};
 use crate::domain::refusal::Refusal;
 use crate::domain::request::Ask;
 use crate::policy::watch::Cause;
-use crate::policy::{ReloadReport, Snapshot};
+use crate::policy::{ReloadReport, Snapshot, Snapshots};
 use crate::state::trials::{self, Stopped};
 use crate::state::{Ledger, LedgerFault};
 use crate::telemetry::clock;
@@ -42,6 +42,11 @@ impl Engine {
     /// How the trial stands; `None` when nothing is tried.
     pub fn trial(&self) -> Option<TrialStanding> {
         Some(self.trial.as_ref()?.standing(&self.snapshot()))
+    }
+
+    /// The policy on trial, hot.
+    pub fn candidates(&self) -> Option<Arc<Snapshots>> {
+        Some(Arc::clone(self.trial.as_ref()?.snapshots()))
     }
 
     /// Reads the files of the policy on trial again; `None` when nothing is tried.

@@ -3,7 +3,6 @@
 //! Why it exists: metrics, log line, ledger row and answer are made of the same attempts, here and once. What it refuses
 //! to know: how the pictures came about.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;

@@ -64,7 +64,7 @@ impl World {
     pub(crate) fn new(limits: Arc<dyn Limits>, reader: Arc<dyn Reader>) -> Self {
         let (models, verifiers, providers) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (bound, bound_before) = (ArcSwapOption::empty(), ArcSwapOption::empty());
-        Self { limits, reader, models, verifiers, providers, bound, bound_before }
+        Self { limits, reader, verifiers, models, providers, bound, bound_before }
     }
 
     /// The world by this snapshot's indices.

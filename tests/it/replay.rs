@@ -174,17 +174,17 @@ fn ask(at: usize) -> Ask {
     // A resize is slow without optimisation: a few of them do.
     ask.size = if at % 8 == 3 { Size::new(512, 512) } else { Size::new(1024, 1024) };
     ask.fit = if at % 8 == 5 { Fit::Nearest } else { Fit::Exact };
-    ask.n = if at % 23 == 0 { 2 } else { 1 };
-    ask.seed = (at % 5 == 0).then(|| u32::try_from(at).unwrap());
-    ask.negative_prompt = (at % 11 == 0).then(|| "blurry, naïve".into());
+    ask.n = if at.is_multiple_of(23) { 2 } else { 1 };
+    ask.seed = (at.is_multiple_of(5)).then(|| u32::try_from(at).unwrap());
+    ask.negative_prompt = (at.is_multiple_of(11)).then(|| "blurry, naïve".into());
     ask.quality = match at % 7 {
         0 => Some(Quality::AtLeast(0.1 + at as f64 / 3_000.0)),
         1 | 2 => Some(Quality::Tier("careful".to_owned())),
         _ => None,
     };
-    ask.max_cost = (at % 17 == 0).then(|| Money::from_micros(150_000));
-    ask.deadline = (at % 19 == 0).then(|| Duration::from_secs(25));
-    if at % 9 == 0 {
+    ask.max_cost = (at.is_multiple_of(17)).then(|| Money::from_micros(150_000));
+    ask.deadline = (at.is_multiple_of(19)).then(|| Duration::from_secs(25));
+    if at.is_multiple_of(9) {
         ask.metadata.insert("stage".to_owned(), "draft".to_owned());
     }
     ask
@@ -361,7 +361,7 @@ impl Images for InMemory {
 
 fn picture() -> Bytes {
     let mut bytes = std::io::Cursor::new(Vec::new());
-    image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([x as u8, y as u8, 90]))
+    image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([x, y, 90].map(|at| u8::try_from(at).unwrap())))
         .write_to(&mut bytes, image::ImageFormat::Png)
         .unwrap();
     bytes.into_inner().into()

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use super::super::settings::{Settings, TrialSettings};
 use crate::domain::canary::Bars;
+use crate::engine::Engine;
 use crate::engine::trial::{Mode, Trial};
 use crate::policy::watch::{self, OnReload};
 use crate::policy::{Origin, Process, ReloadReport, Snapshot, Snapshots};
-use crate::telemetry::{Telemetry, clock};
+use crate::telemetry::clock;
 
 /// Puts what was read into the log.
 struct Told;
@@ -26,9 +27,9 @@ impl OnReload for Told {
     }
 }
 
-/// The trial that the settings name.
-pub(super) fn of(settings: &Settings, in_force: Arc<Snapshot>, telemetry: &Arc<Telemetry>) -> Option<Trial> {
-    let path = settings.trial.policy.as_deref()?;
+/// The engine with the trial that the settings name.
+pub(super) fn added(engine: Engine, settings: &Settings) -> Engine {
+    let Some(path) = settings.trial.policy.as_deref() else { return engine };
     let from = watch::Settings {
         origin: Origin::of(&[path.to_owned()]),
         env: Arc::new(Process),
@@ -36,8 +37,9 @@ pub(super) fn of(settings: &Settings, in_force: Arc<Snapshot>, telemetry: &Arc<T
         clock: Arc::new(clock::now),
         hook: Arc::new(Told),
     };
-    let snapshots = Snapshots::load_beside(from, in_force);
-    Some(Trial::new(snapshots, mode(&settings.trial), Arc::clone(telemetry)))
+    let snapshots = Snapshots::load_beside(from, engine.snapshot());
+    let telemetry = Arc::clone(engine.telemetry());
+    engine.trying(Trial::new(snapshots, mode(&settings.trial), telemetry))
 }
 
 /// What an operator should know of it at the start.
