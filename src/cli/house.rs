@@ -4,6 +4,7 @@
 //! What it refuses to know: signals, terminals, flags.
 
 mod audits;
+mod reckonings;
 mod shared;
 mod trial;
 
@@ -25,6 +26,7 @@ use crate::policy::watch::{Cause, OnReload, Pace};
 use crate::policy::{self, CheckReport, Origin, Process, ReloadReport, Snapshot, Snapshots};
 use crate::server::{Bounds, Plane, Server};
 use crate::state::Ledger;
+use crate::state::flights::board::Board;
 use crate::state::images::StoredImages;
 use crate::state::postgres::PostgresLedger;
 use crate::state::reader::Tesseract;
@@ -91,7 +93,7 @@ impl House {
         let (notes, alone) = (notes(&settings, &snapshot, &books), !books.shared);
         let transport = HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?;
         let (limits, board) = shared::meet(&settings, &telemetry).await?;
-        let mut engine = Engine::new(Parts {
+        let engine = Engine::new(Parts {
             snapshots: Arc::clone(&snapshots),
             ledger: books.ledger,
             images: Arc::new(images(&settings)?),
@@ -102,14 +104,8 @@ impl House {
             keep_prompts: settings.log.prompts,
             dice: None,
         });
-        if let Some(board) = board {
-            engine = engine.among(board);
-        }
-        if let Some(webhooks) = webhooks(&settings)? {
-            engine = engine.telling(webhooks);
-        }
-        let engine = Arc::new(trial::added(engine, &settings));
-        let bounds = bounds(&settings);
+        let engine = Arc::new(furnished(engine, board, &settings)?);
+        let (bounds, opened) = (bounds(&settings), clock::now());
         let door = |listener, plane| {
             Server::start(listener, plane, Arc::clone(&engine), bounds.clone())
                 .map_err(|why| Failure::usage(format!("a door cannot be opened: {why}")))
@@ -124,6 +120,9 @@ impl House {
         [Some(snapshots), house.engine.candidates()].into_iter().flatten().for_each(|policy| house.follow(policy));
         house.record(&settings)?;
         audits::keep(settings.audit_hours, &house.engine, &house.tasks, house.stop.subscribe());
+        if alone {
+            reckonings::keep(opened, &house.engine, &house.tasks, house.stop.subscribe());
+        }
         house.learn().await?;
         house.do_jobs(usize::try_from(settings.jobs.at_once).unwrap_or(usize::MAX), alone);
         Ok(house)
@@ -331,6 +330,17 @@ fn file(settings: &Settings) -> Result<SqliteLedger, Failure> {
         Failure::usage(format!("{fault}"))
             .help("one gateway writes a data folder: stop the other one, or choose another folder with --data")
     })
+}
+
+/// The engine with what the settings add to it.
+fn furnished(mut engine: Engine, board: Option<Arc<dyn Board>>, settings: &Settings) -> Result<Engine, Failure> {
+    if let Some(board) = board {
+        engine = engine.among(board);
+    }
+    if let Some(webhooks) = webhooks(settings)? {
+        engine = engine.telling(webhooks);
+    }
+    Ok(trial::added(engine, settings))
 }
 
 /// What tells the ends of jobs, when the settings name a secret to sign with.

@@ -32,6 +32,7 @@ mod kept;
 mod learn;
 mod leave;
 mod planning;
+mod reckon;
 mod replay;
 mod resume;
 mod second;

@@ -26,6 +26,7 @@ mod openai;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod raw;
+mod reckon;
 mod replay;
 mod sockets;
 mod trial;
