@@ -24,7 +24,11 @@ mod limits;
 mod native;
 mod onnx;
 mod openai;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod raw;
 mod reckon;
+mod replay;
 mod sampling;
 mod sockets;
+mod trial;
