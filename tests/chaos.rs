@@ -1,6 +1,6 @@
 //! What is promised under kills, crowds, losses and bad timing, tried, with the providers' own bill as the truth.
 //!
-//! Each test prints its figures with their N, and its seed. Longer runs: `TOLLGATE_KILLS=10000`, `TOLLGATE_STORM_S=60`,
+//! Each test prints its figures with their N, and its seed. Longer runs: `TOLLGATE_KILLS=10000`, `TOLLGATE_STORM_S=600`,
 //! `TOLLGATE_SCHEDULES=100000` before the test command.
 #![allow(
     clippy::zombie_processes,

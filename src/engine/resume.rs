@@ -328,7 +328,12 @@ impl Engine {
 
 impl Run<'_> {
     /// Parts what an earlier run of this ask had enlarged from what is still to be.
-    pub(super) fn enlarged_before(&self, upscaler: ModelIx, size: Size, drafts: Vec<Draft>) -> (Vec<Draft>, Vec<Draft>) {
+    pub(super) fn enlarged_before(
+        &self,
+        upscaler: ModelIx,
+        size: Size,
+        drafts: Vec<Draft>,
+    ) -> (Vec<Draft>, Vec<Draft>) {
         let (mut enlarged, mut rest) = (Vec::new(), Vec::new());
         for draft in drafts {
             let same = |other: &&Draft| other.model == upscaler && other.index == draft.index;

@@ -209,7 +209,8 @@ async fn killed_in_the_middle(case: &Case, shared: bool) {
     let purchases = stage.purchases().await;
     let once = purchases.values().all(|times| *times == 1) && purchases.len() == case.buys.len();
     let rows = |sql: &str| stage.books.rows(&data, sql);
-    let (charged, bill) = (rows("SELECT COALESCE(SUM(charged), 0) FROM attempt WHERE state = 'settled'"), stage.bill().await);
+    let (charged, bill) =
+        (rows("SELECT COALESCE(SUM(charged), 0) FROM attempt WHERE state = 'settled'"), stage.bill().await);
     println!(
         "{}, {}: killed with its handle in the books, done {took:?} later, bought {purchases:?}, billed {bill} µ$, in \
          the ledger {charged} µ$",
@@ -284,7 +285,8 @@ async fn doubt_is_settled_by_who_knows() {
     for n in 0..2 {
         let faults = json!([{"provider": "stability", "at": "after-bill", "reset": true, "times": 1}]);
         stage.world.faults(&faults).await;
-        let small = json!({"prompt": format!("lost {n}"), "width": 1024, "height": 1024, "model": "stability/sd3.5-medium"});
+        let small =
+            json!({"prompt": format!("lost {n}"), "width": 1024, "height": 1024, "model": "stability/sd3.5-medium"});
         let lost = stage.post(&first, "/generate", ("x-test", "1"), &small).await;
         assert_eq!(lost["attempts"][0]["billed"], "unknown", "{lost}");
     }
@@ -296,7 +298,10 @@ async fn doubt_is_settled_by_who_knows() {
     }
     first.kill();
     // Opening the books finds what the dead process left; nobody has asked anybody yet.
-    drop(tollgate::state::sqlite::SqliteLedger::open(data.join("tollgate.db"), tollgate::state::Durability::Process).unwrap());
+    drop(
+        tollgate::state::sqlite::SqliteLedger::open(data.join("tollgate.db"), tollgate::state::Durability::Process)
+            .unwrap(),
+    );
     let (exit, before) = ledger(&data, &["ambiguous"]);
     assert_eq!((exit, before["count"].as_u64()), (5, Some(4)), "{before}");
     let asked = before["rows"].as_array().unwrap().iter().filter(|row| row["can_be_asked"] == true).count();

@@ -24,4 +24,6 @@ mod limits;
 mod native;
 mod openai;
 mod raw;
+mod repeats;
 mod sockets;
+mod webhooks;
