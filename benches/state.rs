@@ -22,6 +22,7 @@ use tollgate::state::sqlite::SqliteLedger;
 use tollgate::state::{Durability, Images, Ledger};
 
 #[path = "../tests/support/postgres.rs"]
+#[allow(clippy::panic, clippy::disallowed_methods, reason = "the tests' own")]
 mod postgres;
 #[path = "../tests/state/samples.rs"]
 mod samples;

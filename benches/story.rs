@@ -5,6 +5,8 @@
 //! picture, says how good and how soon, and takes what the planner buys. Providers, prices, latencies and people are
 //! simulated: nothing here is measured on a real provider. Every dollar is read from the sandbox's own bill. Set
 //! `TOLLGATE_BIN` to try another binary than the one built here.
+//!
+//! Then the same from nothing: two models of which the policy believes the same, and a verdict on every picture.
 
 #![expect(
     clippy::disallowed_methods,
@@ -30,6 +32,11 @@ const TIMED: usize = 12;
 /// What showing a picture to a person costs: eleven seconds of someone at $25 an hour.
 const LOOK_USD: f64 = 0.075;
 const MOST_TRIES: u32 = 40;
+/// Pictures that are judged, from nothing.
+const JUDGED: usize = 300;
+/// How fast time passes while they are.
+const FAST: f64 = 20.0;
+const NOTHING_KNOWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/nothing_known.toml");
 
 fn main() {
     if std::env::args().any(|arg| arg == "--test") {
@@ -64,7 +71,47 @@ async fn run() {
     line("accepted at first look", share(&before), share(&after), after.first_share() / before.first_share());
     println!("\n{ASSETS} assets for shares and dollars, {TIMED} pictures in real time for seconds; what was bought:");
     println!("  before  {}\n  after   {}", before.plan, after.plan);
-    println!("targets: at least 3x faster (4.1 s or less), 0.61 or more at first look, $0.52 or less");
+    println!("targets: at least 3x faster (4.1 s or less), 0.61 or more at first look, $0.52 or less\n");
+    learned().await;
+}
+
+/// Signs and scenes in turn, each bought once, looked at once and judged.
+async fn learned() {
+    let demo = Demo::start(&FAST.to_string(), &["--policy", NOTHING_KNOWN]);
+    println!("learned from nothing: signs and scenes in turn, a verdict on each\n");
+    println!(
+        "{:<14} {:>13} {:>22} {:>9} {:>26}",
+        "verdicts", "first accept", "$ per accepted asset", "seconds", "signs to the specialist"
+    );
+    let (mut accepted, mut paid, mut seconds, mut signs, mut well) = (0usize, 0.0, 0.0, 0usize, 0usize);
+    for at in 0..JUDGED {
+        let is_sign = at % 2 == 0;
+        let prompt = if is_sign { prompt(at) } else { format!("a harbour number {at} in the early fog, boats") };
+        let bought = demo.bought_and_judged(&prompt, at).await;
+        accepted += usize::from(bought.accepted);
+        (paid, seconds) = (paid + bought.usd, seconds + bought.seconds);
+        (signs, well) = (signs + usize::from(is_sign), well + usize::from(is_sign && bought.model == "ideogram/v1"));
+        if (at + 1) % 100 == 0 {
+            println!(
+                "{:<14} {:>11} % {:>22.3} {:>9.1} {:>24} %",
+                format!("{} to {}", at - 98, at + 1),
+                accepted,
+                (paid + 100.0 * LOOK_USD) / accepted.max(1) as f64,
+                seconds / 100.0,
+                100 * well / signs
+            );
+            (accepted, paid, seconds, signs, well) = (0, 0.0, 0.0, 0, 0);
+        }
+    }
+}
+
+/// One picture of the second table.
+struct Bought {
+    accepted: bool,
+    usd: f64,
+    /// Simulated.
+    seconds: f64,
+    model: String,
 }
 
 #[derive(Clone, Copy)]
@@ -122,7 +169,7 @@ struct Fate {
 
 /// A demo of its own for each play, so that its bill is the play's bill.
 async fn play(team: Team, assets: usize, speed: &str, timed: bool) -> Row {
-    let demo = Demo::start(speed);
+    let demo = Demo::start(speed, &[]);
     // As many as there are cores: the simulators draw real pictures, and a queue for the processor is not the story.
     let together = 2;
     let fates: Vec<Fate> = stream::iter((0..assets).map(|at| demo.asset(team, prompt(at), timed)))
@@ -170,7 +217,7 @@ impl Drop for Demo {
 }
 
 impl Demo {
-    fn start(speed: &str) -> Self {
+    fn start(speed: &str, more: &[&str]) -> Self {
         let free = "127.0.0.1:0";
         let flags = [
             "demo",
@@ -189,7 +236,7 @@ impl Demo {
         ];
         let mut command =
             Command::new(std::env::var("TOLLGATE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_tollgate").to_owned()));
-        command.args(flags).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.args(flags).args(more).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("the demo");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let mut listener = |plane: &str| loop {
@@ -271,6 +318,24 @@ impl Demo {
         let models: Vec<&str> = steps.iter().filter_map(|step| step["model"].as_str()).collect();
         let accepted = self.accepts(&models, prompt, (1_000 + attempt).into()).await;
         (accepted, Some(begun.elapsed().as_secs_f64()), models.join("; "))
+    }
+
+    async fn bought_and_judged(&self, prompt: &str, at: usize) -> Bought {
+        let body = json!({"prompt": prompt, "fit": "nearest", "seed": 1 + at, "response_format": "url"});
+        let (begun, url) = (Instant::now(), format!("{}/generate", self.api));
+        let answer = self.post(&url, &body).await;
+        let seconds = begun.elapsed().as_secs_f64() * FAST;
+        let model = answer["model"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+        let accepted = self.accepts(&[&model], prompt, 1 + at as u64).await;
+        let url = format!("{}/generations/{}/feedback", self.api, answer["id"].as_str().expect("an id"));
+        self.post(&url, &json!({ "accepted": accepted })).await;
+        Bought { accepted, usd: answer["cost"]["usd"].as_f64().expect("a price"), seconds, model }
+    }
+
+    async fn post(&self, url: &str, body: &Value) -> Value {
+        let request = self.client.post(url).header("content-type", "application/json").body(body.to_string());
+        let text = request.send().await.expect("a reply").text().await.expect("a body");
+        serde_json::from_str(&text).expect("JSON")
     }
 
     async fn accepts(&self, models: &[&str], prompt: &str, seed: u64) -> bool {

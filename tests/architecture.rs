@@ -34,7 +34,7 @@ const FUNCTION_LINES: usize = 60;
 
 /// The crates that a pure room may name: values and formats, nothing that waits, opens or draws lots.
 const PURE: [(&str, &[&str]); 2] = [
-    ("domain", &["jiff", "rand", "serde_json", "sha2"]),
+    ("domain", &["jiff", "nalgebra", "rand", "serde_json", "sha2"]),
     (
         "provider",
         &[
@@ -72,7 +72,7 @@ const IMPURE: [(&[&str], &str); 14] = [
 ];
 
 /// Crates that belong to some rooms alone: the crate, those rooms, and what others do instead.
-const KEPT: [(&str, &[&str], &str); 16] = [
+const KEPT: [(&str, &[&str], &str); 18] = [
     ("prometheus", &["telemetry"], "tell `Telemetry` what happened; it knows the metrics"),
     (
         "reqwest",
@@ -83,6 +83,8 @@ const KEPT: [(&str, &[&str], &str); 16] = [
     ("rusqlite", &["state"], "use a port of `state`"),
     ("object_store", &["state"], "use the `Images` port of `state`"),
     ("governor", &["state"], "use the `Limits` port of `state`"),
+    ("tract_onnx", &["state"], "use the `Encoder` port of `state`"),
+    ("nalgebra", &["domain"], "matrices are multiplied in `domain/frechet.rs`"),
     ("hyper", &["server", "sandbox"], "only the doors speak HTTP to callers"),
     ("hyper_util", &["server", "sandbox"], "only the doors speak HTTP to callers"),
     ("tower_http", &["server"], "a layer of HTTP belongs around a door"),

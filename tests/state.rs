@@ -45,6 +45,8 @@ macro_rules! over_every_ledger {
     };
 }
 
+#[path = "state/audits.rs"]
+mod audits;
 #[path = "state/budgets.rs"]
 mod budgets;
 #[path = "state/crash.rs"]

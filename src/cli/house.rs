@@ -4,6 +4,9 @@
 //! What it refuses to know: signals, terminals, flags.
 
 mod audits;
+mod fitting;
+mod reckonings;
+mod samples;
 mod shared;
 
 use std::net::SocketAddr;
@@ -31,7 +34,6 @@ use crate::state::sqlite::SqliteLedger;
 use crate::telemetry::{Telemetry, clock, trace};
 use crate::transport::HttpTransport;
 use crate::transport::otlp::Collector;
-use crate::transport::webhook::Webhooks;
 
 /// A running gateway. Its doors close and its purchases end with [`House::shutdown`].
 pub struct House {
@@ -90,7 +92,7 @@ impl House {
         let (notes, alone) = (notes(&settings, &snapshot, &books), !books.shared);
         let transport = HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?;
         let (limits, board) = shared::meet(&settings, &telemetry).await?;
-        let mut engine = Engine::new(Parts {
+        let engine = Engine::new(Parts {
             snapshots: Arc::clone(&snapshots),
             ledger: books.ledger,
             images: Arc::new(images(&settings)?),
@@ -101,14 +103,8 @@ impl House {
             keep_prompts: settings.log.prompts,
             dice: None,
         });
-        if let Some(board) = board {
-            engine = engine.among(board);
-        }
-        if let Some(webhooks) = webhooks(&settings)? {
-            engine = engine.telling(webhooks);
-        }
-        let engine = Arc::new(engine);
-        let bounds = bounds(&settings);
+        let engine = fitting::fitted(engine, board, &settings).await?;
+        let (bounds, opened) = (bounds(&settings), clock::now());
         let door = |listener, plane| {
             Server::start(listener, plane, Arc::clone(&engine), bounds.clone())
                 .map_err(|why| Failure::usage(format!("a door cannot be opened: {why}")))
@@ -122,7 +118,11 @@ impl House {
         let house = Self { engine, api, admin, native, listeners, data, tasks: Tasks::default(), stop, grace, notes };
         house.follow(snapshots);
         house.record(&settings)?;
-        audits::keep(settings.audit_hours, &house.engine, &house.tasks, house.stop.subscribe());
+        audits::keep(settings.audit.hours, &house.engine, &house.tasks, house.stop.subscribe());
+        samples::keep(&house.engine, &house.tasks, house.stop.subscribe());
+        if alone {
+            reckonings::keep(opened, &house.engine, &house.tasks, house.stop.subscribe());
+        }
         house.learn().await?;
         house.do_jobs(usize::try_from(settings.jobs.at_once).unwrap_or(usize::MAX), alone);
         Ok(house)
@@ -329,13 +329,6 @@ fn file(settings: &Settings) -> Result<SqliteLedger, Failure> {
         Failure::usage(format!("{fault}"))
             .help("one gateway writes a data folder: stop the other one, or choose another folder with --data")
     })
-}
-
-/// What tells the ends of jobs, when the settings name a secret to sign with.
-fn webhooks(settings: &Settings) -> Result<Option<Webhooks>, Failure> {
-    let own = settings.jobs.own.clone();
-    let built = settings.jobs.signers.clone().map(|signers| Webhooks::new(signers, own)).transpose();
-    built.map_err(|why| Failure::usage(why.to_string()))
 }
 
 fn images(settings: &Settings) -> Result<StoredImages, Failure> {

@@ -17,6 +17,7 @@ use super::args::PlaneFlags;
 use super::exit::Failure;
 use crate::policy::Overrides;
 use crate::state::Durability;
+use crate::state::encoder::Pixels;
 use crate::telemetry::log::Look;
 use crate::transport::webhook::Signers;
 
@@ -43,9 +44,8 @@ pub struct Settings {
     pub log: Log,
     /// The traces.
     pub traces: Traces,
-    /// Hours between two audits, in which models draw fixed prompts again to be held against their baseline; 0 is never,
-    /// since they cost what they cost.
-    pub audit_hours: u64,
+    /// Whether models still draw as they did.
+    pub audit: AuditSettings,
     /// What replaces a provider's address or credential, by the provider's name.
     pub providers: Overrides,
 }
@@ -95,6 +95,20 @@ pub struct JobSettings {
     pub own: Vec<String>,
 }
 
+/// Whether models still draw as they did.
+#[derive(Clone, Debug)]
+pub struct AuditSettings {
+    /// Hours between two audits, in which models draw fixed prompts again to be held against their baseline; 0 is never,
+    /// since they cost what they cost.
+    pub hours: u64,
+    /// An ONNX graph that turns pictures into features; without one, windows of pictures are not compared.
+    pub encoder: Option<PathBuf>,
+    /// How it wants its pixels.
+    pub pixels: Pixels,
+    /// Pictures of a window, at most.
+    pub window: u64,
+}
+
 /// The log on stderr.
 #[derive(Clone, Copy, Debug)]
 pub struct Log {
@@ -140,7 +154,7 @@ impl Default for Settings {
             jobs: JobSettings { at_once: 16, signers: None, own: Vec::new() },
             log: Log { format: Look::Auto, level: tracing::level_filters::LevelFilter::INFO, prompts: false },
             traces: Traces { url: None, percent: 100 },
-            audit_hours: 0,
+            audit: AuditSettings { hours: 0, encoder: None, pixels: Pixels::default(), window: 256 },
             providers: Overrides::default(),
         }
     }

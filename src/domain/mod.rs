@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod decision;
 pub mod fault;
 pub mod fingerprint;
+pub mod frechet;
 pub mod image;
 pub mod latency;
 pub mod ledger;

@@ -11,6 +11,7 @@ use super::draft::Draft;
 use super::served::ServedImage;
 use crate::domain::fingerprint::sha256_hex;
 use crate::domain::image::{Format, Size, sniff};
+use crate::domain::verify::likeness::Places;
 use crate::domain::verify::structure::SIDE;
 use crate::provider::RawImage;
 use crate::provider::local::{self, Bounds};
@@ -31,6 +32,8 @@ pub(super) struct Artifact {
 
 /// More than any provider sends.
 const BOUNDS: Bounds = Bounds { max_side: 16_384, max_pixels: 8192 * 8192 };
+/// The longer side of a heat map.
+const HEAT_SIDE: u32 = 512;
 /// The largest encoded picture.
 const MAX_BYTES: usize = 64 << 20;
 
@@ -85,6 +88,16 @@ pub(super) async fn grey(bytes: Bytes) -> Result<Vec<u8>, String> {
     let work = move || local::grey(&bytes, SIDE, BOUNDS);
     let done = tokio::task::spawn_blocking(work).await.map_err(|_| "the pixel worker failed".to_owned())?;
     done.map_err(|fault| fault.to_string())
+}
+
+/// Draws where a picture differs from another over the picture, and stores that; its hash.
+pub(super) async fn heat(images: &dyn Images, bytes: Bytes, places: Places) -> Result<String, String> {
+    let work = move || local::heat(&bytes, &places, HEAT_SIDE, BOUNDS);
+    let done = tokio::task::spawn_blocking(work).await.map_err(|_| "the pixel worker failed".to_owned())?;
+    let drawn = Bytes::from(done.map_err(|fault| fault.to_string())?);
+    let sha256 = sha256_hex(&drawn);
+    images.put(&sha256, Format::Webp, drawn).await.map_err(|fault| fault.to_string())?;
+    Ok(sha256)
 }
 
 /// Decodes, crops and resizes to `to`, encodes; on a thread that may block.

@@ -31,8 +31,10 @@ mod kept;
 mod learn;
 mod leave;
 mod planning;
+mod reckon;
 mod replay;
 mod resume;
+mod sampling;
 mod second;
 pub mod served;
 mod standing;
@@ -78,10 +80,11 @@ use learn::Learner;
 use tasks::Tasks;
 use world::World;
 
-pub use audit::Audited;
+pub use audit::{Audited, SUBJECTS, Subject};
 pub use budgets::BudgetStanding;
 pub use feedback::{Feedback, Taken};
 pub use jobs::JobReport;
+pub use sampling::{Found, Sample};
 pub use second::Approval;
 pub use served::{Expected, How, Inbound, Repeat, Served, ServedImage, Timings};
 pub use standing::{Acceptance, ModelStanding, Standing};
@@ -134,6 +137,7 @@ pub struct Engine {
     /// The policy whose budgets the ledger has counted.
     counted: tokio::sync::Mutex<Option<Arc<str>>>,
     thumbs: studio::Thumbs,
+    sampler: Option<sampling::Sampler>,
 }
 
 /// A request on its way through the rooms that cost money.
@@ -192,6 +196,7 @@ impl Engine {
             keep_prompts: parts.keep_prompts,
             counted: tokio::sync::Mutex::default(),
             thumbs: studio::Thumbs::default(),
+            sampler: None,
         }
     }
 

@@ -9,6 +9,8 @@
 //! gets the same bounds, for headers that lie. Colours are taken as sRGB and scaled as they are encoded, not in linear
 //! light, as every common tool does; colour profiles and other metadata are dropped. Sixteen bits become eight.
 
+mod heat;
+
 use std::fmt;
 use std::io::Cursor;
 
@@ -20,6 +22,8 @@ use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder, ImageFormat, ImageReader, Limits};
 
 use crate::domain::image::{Format, Size, sniff};
+
+pub use heat::heat;
 
 /// The quality of our JPEGs, 1 to 100: above it files grow faster than anyone sees.
 pub const JPEG_QUALITY: u8 = 92;
@@ -113,15 +117,24 @@ pub fn transcode(bytes: &[u8], format: Format, bounds: Bounds) -> Result<Vec<u8>
     Raster::decode(bytes, bounds)?.encode(format, JPEG_QUALITY)
 }
 
+/// The whole picture stretched to `to`: three bytes a pixel, rows from the top; alpha is laid on white.
+pub fn rgb(bytes: &[u8], to: Size, bounds: Bounds) -> Result<Vec<u8>, PixelFault> {
+    Ok(Raster::decode(bytes, bounds)?.on_white().resized(to, false)?.data)
+}
+
 /// The brightness of a picture at `side` by `side`, stretched, rows from the top; alpha is laid on white.
 pub fn grey(bytes: &[u8], side: u32, bounds: Bounds) -> Result<Vec<u8>, PixelFault> {
     let raster = Raster::decode(bytes, bounds)?.on_white().resized(Size::new(side, side), false)?;
-    // Rec. 601 luma, in 256ths.
-    let luma = |pixel: &[u8]| match *pixel {
+    Ok(raster.data.chunks_exact(3).map(luma).collect())
+}
+
+/// The brightness of a pixel without alpha: Rec. 601 luma, in 256ths.
+fn luma(pixel: &[u8]) -> u8 {
+    let sum = match *pixel {
         [red, green, blue] => (77 * u32::from(red) + 150 * u32::from(green) + 29 * u32::from(blue)) >> 8,
         _ => 0,
     };
-    Ok(raster.data.chunks_exact(3).map(|pixel| u8::try_from(luma(pixel)).unwrap_or(u8::MAX)).collect())
+    u8::try_from(sum).unwrap_or(u8::MAX)
 }
 
 /// Eight-bit pixels, rows from the top, no padding: three bytes a pixel, four with alpha.

@@ -8,6 +8,7 @@ pub mod audits;
 mod books;
 mod command;
 pub mod doubts;
+pub mod encoder;
 pub mod flights;
 mod folder;
 pub mod images;
@@ -37,6 +38,7 @@ use crate::domain::ledger::{Attempt, Closing, Opening};
 use crate::domain::money::Money;
 use crate::transport::Boxed;
 
+pub use encoder::{Encoder, EncoderFault, Encoding};
 pub use limits::{Draw, Limits, Permit, Wait};
 use sql::{Row, Statement, Value};
 

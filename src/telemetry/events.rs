@@ -124,9 +124,12 @@ impl Telemetry {
         self.histogram(Metric::QualityScore, &[provider, model, check]).score(score);
     }
 
-    /// How far a model's fixed pictures are from their baseline, 0 to 1.
-    pub fn drift(&self, model: &str, dissimilarity: f64) {
+    /// How far a model's fixed pictures are from their baseline, 0 to 1, and in bits of their hashes; and how many of
+    /// them are other pictures.
+    pub fn drift(&self, model: &str, dissimilarity: f64, hash_bits: u32, changed: usize) {
         self.gauge(Metric::DriftScore, &[model]).set(millionths(dissimilarity));
+        self.gauge(Metric::DriftHash, &[model]).set(hash_bits.into());
+        self.gauge(Metric::DriftChanged, &[model]).set(i64::try_from(changed).unwrap_or(i64::MAX));
     }
 
     /// A fixed picture was compared: `same`, `changed`, `baseline` (its first one) or `failed`.

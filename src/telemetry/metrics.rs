@@ -192,6 +192,10 @@ metrics! {
         "Scores from 0 to 1 that a check gave to pictures.";
     DriftScore = gauge Ratio "tollgate_drift_dissimilarity_ratio" [MODEL]
         "How far a model's pictures of the fixed prompts are from its baseline: 0 is the same, 1 unlike.";
+    DriftHash = gauge Count "tollgate_drift_hash_bits" [MODEL]
+        "Bits of 64 in which the perceptual hash of a model's fixed prompt differs from its baseline's: 32 is unrelated.";
+    DriftChanged = gauge Count "tollgate_drift_changed_pictures" [MODEL]
+        "Fixed prompts that a model now draws as another picture than its baseline, by structure or by hash.";
     DriftChecks = counter Count "tollgate_drift_checks_total" [of("result", &["same", "changed", "baseline", "failed"])]
         "Pictures of fixed prompts compared with their baseline, by the finding.";
 

@@ -18,6 +18,7 @@ pub mod trace;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub struct Telemetry {
     instruments: Instruments,
     models: RwLock<HashMap<Arc<str>, Arc<ModelSeries>>>,
     admission: Admission,
+    /// Micro-dollars that receipts have settled.
+    booked: AtomicI64,
     keep_prompts: bool,
     traces: OnceLock<Sink>,
 }
@@ -68,6 +71,7 @@ impl Telemetry {
             instruments: Instruments::new()?,
             models: RwLock::default(),
             admission: Admission::of_the_table(),
+            booked: AtomicI64::new(0),
             keep_prompts,
             traces: OnceLock::new(),
         };
@@ -112,10 +116,16 @@ impl Telemetry {
         self.traces.get()?.begin(traceparent)
     }
 
+    /// What all receipts so far have settled.
+    pub fn booked(&self) -> Money {
+        Money::from_micros(self.booked.load(Ordering::Relaxed))
+    }
+
     /// The one account of a request: its metrics and its log line.
     pub fn receipt(&self, receipt: &Receipt) {
         for attempt in &receipt.attempts {
             self.model(&attempt.provider, &attempt.model).attempt(attempt);
+            self.booked.fetch_add(attempt.charged.micros(), Ordering::Relaxed);
         }
         if let Some((provider, _)) = receipt.model.split_once('/') {
             let series = self.model(provider, &receipt.model);

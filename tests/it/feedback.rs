@@ -14,41 +14,7 @@ use tollgate::transport::HttpTransport;
 use crate::harness::{House, SWORD};
 
 /// Two models of which nothing is known: a cheap general one, and one at twice the price that can write.
-const NOTHING: &str = r#"
-version = 1
-[defaults]
-quality = "any"
-deadline = "30s"
-task = "concept"
-review_cost_usd = 0.02
-prior_weight = 2
-[tier.any]
-quality = 0.0
-[task.typography]
-quoted_text = true
-[task.concept]
-[provider.stability]
-base_url = "https://api.stability.ai"
-key = "env:STABILITY_API_KEY"
-[provider.ideogram]
-base_url = "https://api.ideogram.ai"
-key = "env:IDEOGRAM_API_KEY"
-[model."stability/sd3.5-flash"]
-sizes = ["1:1 1024x1024"]
-price = [{ from = 2026-01-01, usd = 0.025 }]
-max_seed = 4294967294
-latency = { p50 = "1s", p95 = "2s" }
-accept_default = 0.5
-options = { route = "generate/sd3" }
-[model."ideogram/v1"]
-remote = "V_1"
-sizes = ["1:1 1024x1024"]
-price = [{ from = 2026-01-01, usd = 0.06 }]
-max_seed = 2147483647
-latency = { p50 = "1s", p95 = "2s" }
-accept_default = 0.5
-options = { route = "generate", magic_prompt = "OFF" }
-"#;
+const NOTHING: &str = include_str!("../../benches/nothing_known.toml");
 
 const GENERAL: &str = "stability/sd3.5-flash";
 const SPECIALIST: &str = "ideogram/v1";

@@ -14,7 +14,8 @@ use tollgate::policy::{Origin, Override, Process, Snapshots};
 use tollgate::sandbox::{Options, Sandbox};
 use tollgate::server::{Bounds, Plane, Server};
 use tollgate::state::{
-    Durability, Images, Ledger, images::StoredImages, limits::LocalLimits, reader::Tesseract, sqlite::SqliteLedger,
+    Durability, Encoder, Images, Ledger, images::StoredImages, limits::LocalLimits, reader::Tesseract,
+    sqlite::SqliteLedger,
 };
 use tollgate::telemetry::{Telemetry, clock};
 use tollgate::transport::webhook::{Signers, Webhooks};
@@ -61,6 +62,12 @@ impl House {
         let signers = Signers::read(&Secret::new(secret).unwrap()).unwrap();
         let webhooks = Webhooks::new(signers, vec![origin.to_owned()]).unwrap();
         Self::built(Bounds::default(), |policy| policy, |images| images, |engine| engine.telling(webhooks), None).await
+    }
+
+    /// With windows of pictures that this encoder compares.
+    pub(crate) async fn sampling(encoder: Arc<dyn Encoder>, window: usize) -> Self {
+        let build = |engine: Engine| engine.sampling(encoder, window);
+        Self::built(Bounds::default(), stability_alone, |images| images, build, None).await
     }
 
     /// Takes jobs up from here on.
@@ -204,6 +211,15 @@ impl House {
         let answer = wire.request("PUT", "/_sandbox/faults", &[], faults.to_string().as_bytes()).await;
         assert!(answer.status < 300, "{}", answer.text());
     }
+}
+
+/// The shipped policy with one provider on: its models stand for all where every model draws.
+pub(crate) fn stability_alone(policy: String) -> String {
+    ["google", "ideogram", "openai", "comfyui", "automatic1111"].into_iter().fold(policy, |policy, name| {
+        let section = format!("[provider.{name}]\n");
+        assert!(policy.contains(&section), "{section}");
+        policy.replace(&section, &format!("{section}off = \"not tried here\"\n"))
+    })
 }
 
 /// The bounds of a gateway that nobody has set.

@@ -120,6 +120,7 @@ fn no_secret_is_in_any_sink() {
     const PROVIDER: &str = "sk-canary-of-a-provider-58a1";
     const CALLER: &str = "tg-canary-of-a-caller-77c2";
     const UNKNOWN: &str = "tg-canary-that-opens-nothing-93d4";
+    const SIGNS: &str = "whsec_Y2FuYXJ5LXRoYXQtc2lnbnMtZXZlcnktd2ViaG9vaw==";
     let (collector, traces) = taker();
     let folder = folder();
     let hash = run(folder.path(), &["--json", "key", "new", "probe"]);
@@ -136,7 +137,7 @@ fn no_secret_is_in_any_sink() {
     let mut command = tollgate(folder.path());
     command.env("TOLLGATE_TRACES__URL", format!("http://{collector}"));
     command.env("TOLLGATE_LOG__LEVEL", "trace");
-    command.env("TOLLGATE_PROVIDERS__STABILITY__KEY", PROVIDER);
+    command.env("TOLLGATE_PROVIDERS__STABILITY__KEY", PROVIDER).env("TOLLGATE_WEBHOOKS__SECRETS", SIGNS);
     // Nobody listens there: the error names what it can.
     command.env("TOLLGATE_PROVIDERS__STABILITY__BASE_URL", "http://127.0.0.1:9");
     command.args(["serve", "--listen", any, "--admin", any, "--policy", "policy.toml", "--data", "data"]);
@@ -148,6 +149,16 @@ fn no_secret_is_in_any_sink() {
             said += &send(house.api, "POST", path, &format!("authorization: Bearer {key}\r\n"), &body).1;
         }
     }
+    let told = json!({ "prompt": "a fox", "webhook": { "url": "https://example.com/told" } }).to_string();
+    said += &send(
+        house.api,
+        "POST",
+        "/generate",
+        &format!("authorization: Bearer {CALLER}\r\nprefer: respond-async\r\n"),
+        &told,
+    )
+    .1;
+    assert!(said.contains("/jobs/job_"), "a webhook was asked for: {said}");
     for path in ["/metrics", "/policy", "/providers", "/healthz", "/readyz"] {
         said += &get(house.admin, path).1;
     }
@@ -164,7 +175,7 @@ fn no_secret_is_in_any_sink() {
             said += &String::from_utf8_lossy(&std::fs::read(path).unwrap());
         }
     }
-    for secret in [PROVIDER, CALLER, UNKNOWN] {
+    for secret in [PROVIDER, CALLER, UNKNOWN, SIGNS.trim_start_matches("whsec_")] {
         if let Some(at) = said.find(secret) {
             let from = (0..=at.saturating_sub(200)).rev().find(|from| said.is_char_boundary(*from)).unwrap();
             panic!("{secret} is shown: {}", &said[from..at + secret.len()]);

@@ -367,6 +367,10 @@ async fn pictures_are_read_by_place_with_the_newest_verdict(place: &dyn Place) {
     crate::studio::pictures_are_read_by_place_with_the_newest_verdict(&*place.open()).await;
 }
 
+async fn a_baseline_stays_while_the_latest_changes(place: &dyn Place) {
+    crate::audits::a_baseline_stays_while_the_latest_changes(&*place.open()).await;
+}
+
 async fn sums_count_money_pictures_and_verdicts_once(place: &dyn Place) {
     crate::studio::sums_count_money_pictures_and_verdicts_once(&*place.open()).await;
 }
@@ -387,6 +391,7 @@ over_every_ledger! {
         what_never_closed_is_in_doubt_after_reopening
         a_later_verdict_of_a_rater_replaces_the_earlier
         pictures_are_read_by_place_with_the_newest_verdict
+        a_baseline_stays_while_the_latest_changes
         sums_count_money_pictures_and_verdicts_once
         a_claim_buys_once_and_passes_on_when_it_cost_nothing
         other_rooms_write_and_read_their_own_tables

@@ -19,7 +19,7 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402
 from browser import DESK, PHONE, Browser  # noqa: E402
 from house import ROOT, House, call, run  # noqa: E402
 
-ROOMS = ("review", "play", "spend", "planner")
+ROOMS = ("review", "play", "spend", "planner", "drift")
 FIRST_PAINT_MS, SCRIPT_BYTES = 300, 150 * 1024
 
 
@@ -148,7 +148,7 @@ class Story(unittest.TestCase):
                 for room in ROOMS:
                     with self.subTest(room=room, size=size, dark=dark):
                         page.open(room)
-                        page.until(lambda: page.all(".tile.yes, .plans h2, tbody tr, .scatter, .plot"), f"{room} is drawn")
+                        page.until(lambda: page.all(".tile.yes, .plans h2, tbody tr, .scatter, .plot, .how"), f"{room} is drawn")
                         self.assertEqual(page.faults(), [])
                         wide = page.run("return document.documentElement.scrollWidth - innerWidth")
                         self.assertLessEqual(wide, 0, "nothing hangs out of the window")

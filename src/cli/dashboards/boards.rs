@@ -147,6 +147,10 @@ fn providers() -> Board {
             "How unlike their baseline the fixed prompts are drawn now, by model.",
         )
         .asks(level("max", Metric::DriftScore, "", "model"), "{{model}}"),
+        Panel::lines("Hash bits away", COUNT, "Bits of 64 in which the pictures' perceptual hashes differ, by model.")
+            .asks(level("max", Metric::DriftHash, "", "model"), "{{model}}"),
+        Panel::lines("Drawn otherwise", COUNT, "Fixed prompts that are another picture than the baseline, by model.")
+            .asks(level("max", Metric::DriftChanged, "", "model"), "{{model}}"),
         Panel::lines("Fixed prompts compared", PER_SECOND, "By the finding.")
             .asks(rate(Metric::DriftChecks, "", "result"), "{{result}}"),
     ];

@@ -12,6 +12,7 @@ use super::super::args::address;
 use super::{Entry, Mistake, Settings, Written};
 use crate::policy::Override;
 use crate::state::Durability;
+use crate::state::encoder::Pixels;
 use crate::telemetry::log::Look;
 use crate::transport::Secret;
 use crate::transport::webhook::Signers;
@@ -29,7 +30,10 @@ enum Kind {
 }
 
 const KEYS: &[(&str, &str, Kind)] = &[
-    ("audit", "hours", Kind::Whole(0..=8_760, |s| &mut s.audit_hours)),
+    ("audit", "encoder", Kind::Path(|s| &mut s.audit.encoder)),
+    ("audit", "hours", Kind::Whole(0..=8_760, |s| &mut s.audit.hours)),
+    ("audit", "pixels", Kind::Choice(&Pixels::NAMES, pixels)),
+    ("audit", "window", Kind::Whole(8..=2_048, |s| &mut s.audit.window)),
     ("data", "dir", Kind::Path(|s| &mut s.data)),
     ("images", "url", Kind::Text(|s| &mut s.images_url)),
     ("jobs", "at_once", Kind::Whole(1..=10_000, |s| &mut s.jobs.at_once)),
@@ -72,6 +76,10 @@ fn format(settings: &mut Settings, word: &str) {
 
 fn level(settings: &mut Settings, word: &str) {
     settings.log.level = word.parse().unwrap_or(LevelFilter::INFO);
+}
+
+fn pixels(settings: &mut Settings, word: &str) {
+    settings.audit.pixels = Pixels::from_name(word).unwrap_or_default();
 }
 
 /// Fills in one entry.

@@ -17,6 +17,13 @@ pub struct Grey(pub Vec<u8>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hash(u64);
 
+impl Hash {
+    /// Bits of 64 that differ: 0 is the same shape, about 32 an unrelated one.
+    pub const fn distance(self, other: Self) -> u32 {
+        (self.0 ^ other.0).count_ones()
+    }
+}
+
 /// Fewer different bits than this, of 64, is the same picture. Source: the usual bound of difference hashes, halved,
 /// since pictures of one prompt are alike.
 const SAME: u32 = 5;
@@ -37,7 +44,7 @@ pub fn judge(grey: &Grey, others: &[Hash]) -> Judgement {
         return fail("it is blurred from side to side, as providers send instead of what they refuse");
     }
     let hash = hash(grey);
-    if others.iter().any(|other| (other.0 ^ hash.0).count_ones() < SAME) {
+    if others.iter().any(|other| other.distance(hash) < SAME) {
         return fail("it is nearly the same as another picture of this request");
     }
     Judgement { passed: true, seen: "it has light, detail and its own shape".to_owned() }

@@ -5,6 +5,7 @@
 //! To add a view: a method here with the rows of `state::studio` and the planner's own functions.
 
 mod budgets;
+mod drift;
 mod thumbs;
 mod whatif;
 
@@ -25,6 +26,7 @@ use crate::state::studio::sums::{self, Sum};
 use crate::state::{LedgerFault, Record};
 
 pub use budgets::Outlook;
+pub use drift::Watched;
 pub use thumbs::Thumbs;
 pub use whatif::{Point, WhatIf};
 

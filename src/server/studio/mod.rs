@@ -3,9 +3,11 @@
 //! Why it exists: an art director has no terminal. The page is plain files in the binary, loaded from this address and
 //! no other; its data comes from the routes of `data.rs`, its verdicts and purchases go through the routes that every
 //! caller uses, with the caller's key. What it refuses to know: how pictures and sums come about. To add a file of the
-//! page: a line in [`FILES`]. To add data: a variant of [`Room`], its line in [`find`] and its function in `data.rs`.
+//! page: a line in [`FILES`]. To add data: a variant of [`Room`], its line in [`find`] and its function in `data.rs`,
+//! or in a file beside it.
 
 mod data;
+mod drift;
 mod query;
 mod thumbs;
 
@@ -28,6 +30,8 @@ use crate::engine::Engine;
 pub(super) enum Room {
     /// Who looks, and what the policy offers.
     About,
+    /// Models held against what they drew before.
+    Drift,
     /// A file of the page.
     File(usize),
     /// Money and verdicts.
@@ -43,7 +47,7 @@ pub(super) enum Room {
 }
 
 /// The page: name, media type, bytes. The first is the page itself.
-const FILES: [(&str, &str, &[u8]); 14] = [
+const FILES: [(&str, &str, &[u8]); 15] = [
     ("", "text/html; charset=utf-8", include_bytes!("page/index.html")),
     ("studio.css", "text/css; charset=utf-8", include_bytes!("page/studio.css")),
     ("icon.svg", "image/svg+xml", include_bytes!("page/icon.svg")),
@@ -57,6 +61,7 @@ const FILES: [(&str, &str, &[u8]); 14] = [
     ("review.js", SCRIPT, include_bytes!("page/review.js")),
     ("spend.js", SCRIPT, include_bytes!("page/spend.js")),
     ("planner.js", SCRIPT, include_bytes!("page/planner.js")),
+    ("drift.js", SCRIPT, include_bytes!("page/drift.js")),
     ("play.js", SCRIPT, include_bytes!("page/play.js")),
 ];
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -70,6 +75,7 @@ pub(super) fn find(path: &[&str]) -> Option<Room> {
     Some(match path {
         [] => Room::File(0),
         ["api", "about"] => Room::About,
+        ["api", "drift"] => Room::Drift,
         ["api", "generations", id] => Room::Story((*id).to_owned()),
         ["api", "pictures"] => Room::Wall,
         ["api", "spend"] => Room::Spend,
@@ -95,6 +101,7 @@ pub(super) async fn answer(
             let asked = query::Query::of(&arrival.query);
             let body = match room {
                 Room::About => data::about(engine, &viewer),
+                Room::Drift => drift::drift(engine).await?,
                 Room::Spend => data::spend(engine, &viewer, &asked, arrival.received).await?,
                 Room::Story(id) => data::story(engine, &viewer, &id).await?,
                 Room::WhatIf => data::what_if(engine, &viewer, &asked).await?,
@@ -148,6 +155,7 @@ mod tests {
     fn every_place_is_found() {
         assert_eq!(find(&[]), Some(Room::File(0)));
         assert_eq!(find(&["api", "pictures"]), Some(Room::Wall));
+        assert_eq!(find(&["api", "drift"]), Some(Room::Drift));
         assert_eq!(find(&["api", "generations", "gen_1"]), Some(Room::Story("gen_1".to_owned())));
         assert_eq!(find(&["thumbs", "ab.png"]), Some(Room::Thumb("ab.png".to_owned())));
         for (at, (name, ..)) in FILES.iter().enumerate().skip(1) {

@@ -1,13 +1,14 @@
 // The page: rooms by address, colours, the key, and the keys that hold everywhere.
 
 import { dialog, find, h, put, typing } from "/studio/dom.js";
+import { drift } from "/studio/drift.js";
 import { key, live, onShutOut, read } from "/studio/gateway.js";
 import { planner } from "/studio/planner.js";
 import { play } from "/studio/play.js";
 import { review } from "/studio/review.js";
 import { spend } from "/studio/spend.js";
 
-const ROOMS = { review, play, spend, planner };
+const ROOMS = { review, play, spend, planner, drift };
 const room = find("#room");
 let leave = () => {};
 let about = null;
@@ -63,7 +64,7 @@ function theme(next) {
 }
 
 const KEYS = [
-  ["Anywhere", [["1 2 3 4", "Review, Play, Spend, Planner"], ["?", "This list"], ["T", "Light, dark, as the system"]]],
+  ["Anywhere", [["1 2 3 4 5", "Review, Play, Spend, Planner, Drift"], ["?", "This list"], ["T", "Light, dark, as the system"]]],
   ["Wall", [["← ↑ → ↓", "Move"], ["A", "Accept and go to the next"], ["R", "Reject and go to the next"], ["N", "Next that nobody judged"], ["Enter", "Open"], ["M", "Mark for comparison"], ["C", "Compare what is marked"], ["V", "Variants of this prompt"], ["Home End", "Newest, oldest"]]],
   ["Open picture", [["A R", "Accept, reject"], ["← →", "Newer, older"], ["U", "Upscale what was accepted"], ["Z", "Real pixels"], ["V", "Variants"], ["Esc", "Close"]]],
   ["Side by side", [["1 … 6", "Accept that one, with Shift reject it"]]],

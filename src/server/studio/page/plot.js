@@ -155,3 +155,57 @@ export function mix(points, names, colour, floor, width = 860) {
     s("line", { class: "cursor", x1: x(floor), x2: x(floor), y1: top - 4, y2: height - bottom }),
     s("circle", { class: "cursor", cx: x(floor), cy: top - 2, r: 4 }));
 }
+
+/** A distance as it is written: never below zero. */
+const far = (number) => (number <= 0 ? "0" : number >= 100 ? number.toFixed(0) : number >= 1 ? number.toFixed(1) : number.toFixed(3));
+
+/** Ticks from zero that cover `most`. */
+function upTo(most, ticks) {
+  const size = step(Math.max(most, 1e-9), ticks);
+  return Array.from({ length: Math.ceil(most / size - 1e-9) + 1 }, (_, index) => index * size);
+}
+
+/** Distances with their intervals: the extrapolated one hollow, the one of the windows as they are filled. */
+export function distances(samples, named, width = 860) {
+  const [row, right] = [26, 16];
+  const left = Math.min(200, width * 0.4);
+  const ticks = upTo(Math.max(...samples.flatMap(({ found }) => [found.high, found.distance, 1e-6])), 4);
+  const x = (value) => left + (Math.max(0, value) / ticks.at(-1)) * (width - left - right);
+  const bottom = samples.length * row + 4;
+  return drawing(width, bottom + 24,
+    `Distances of new pictures from accepted ones: ${samples.map((sample) => `${named(sample)} ${far(sample.found.extrapolated)}, from ${far(sample.found.low)} to ${far(sample.found.high)}`).join("; ")}`,
+    ticks.map((value) => [s("line", { class: "grid", x1: x(value), x2: x(value), y1: 0, y2: bottom }), words(x(value), bottom + 18, far(value), { class: "tick", "text-anchor": "middle" })]),
+    samples.map((sample, index) => {
+      const [y, { found }] = [index * row + row / 2, sample];
+      return s("g", { class: `interval gap ${found.small ? "weak" : ""}` },
+        s("title", null, `${named(sample)}: FID∞ ${far(found.extrapolated)} (${far(found.low)} to ${far(found.high)}), FID ${far(found.distance)}`),
+        words(0, y + 4, clip(named(sample), Math.floor((left - 8) / 6.1)), { class: "name" }),
+        s("line", { x1: x(found.low), x2: x(found.high), y1: y, y2: y }),
+        s("circle", { class: "plain", cx: x(found.distance), cy: y, r: 3.5 }),
+        s("circle", { class: "hollow", cx: x(found.extrapolated), cy: y, r: 5 }));
+    }));
+}
+
+/** The distance over the number of pictures, drawn so that infinitely many stand at the left edge of a straight line. */
+export function shrinking(found, width = 860) {
+  const [height, left, bottom, top, right] = [220, 50, 40, 14, 20];
+  const points = [...found.curve].sort((a, b) => b.pictures - a.pictures);
+  const ticks = upTo(Math.max(found.high, found.distance, ...points.map((point) => point.distance), 1e-6), 4);
+  const least = 1 / points.at(-1).pictures;
+  const x = (share) => left + 24 + (share / (least * 1.06)) * (width - left - right - 24);
+  const y = (value) => top + (1 - Math.max(0, value) / ticks.at(-1)) * (height - top - bottom);
+  const mean = (of) => points.reduce((sum, point) => sum + of(point), 0) / points.length;
+  const middle = mean((point) => 1 / point.pictures);
+  const end = found.extrapolated + ((mean((point) => point.distance) - found.extrapolated) / middle) * least;
+  return drawing(width, height,
+    `The distance falls from ${far(points.at(-1).distance)} with ${points.at(-1).pictures} pictures to ${far(points[0].distance)} with ${points[0].pictures}, and to ${far(found.extrapolated)} with infinitely many (${far(found.low)} to ${far(found.high)})`,
+    ticks.map((value) => [s("line", { class: "grid", x1: left, x2: width - right, y1: y(value), y2: y(value) }), words(left - 8, y(value) + 4, far(value), { class: "tick", "text-anchor": "end" })]),
+    [["∞", 0], ...points.map((point) => [String(point.pictures), 1 / point.pictures])].map(([text, share]) => words(x(share), height - 20, text, { class: "tick", "text-anchor": "middle" })),
+    words(left + (width - left - right) / 2, height - 3, "pictures in each window", { class: "tick", "text-anchor": "middle" }),
+    s("line", { class: "fit", x1: x(0), y1: y(found.extrapolated), x2: x(least), y2: y(end) }),
+    s("g", { class: "interval gap" },
+      s("line", { x1: x(0), x2: x(0), y1: y(found.low), y2: y(found.high) }),
+      points.map((point) => s("circle", { class: "plain", cx: x(1 / point.pictures), cy: y(point.distance), r: 4 }, s("title", null, `${point.pictures} pictures: ${far(point.distance)}`))),
+      s("circle", { class: "hollow", cx: x(0), cy: y(found.extrapolated), r: 5.5 }),
+      words(x(0) + 12, y(found.extrapolated) - 10, `FID∞ ${far(found.extrapolated)}`, { class: "label" })));
+}

@@ -1,0 +1,38 @@
+//! What an engine has beside its parts, as the settings name it.
+//!
+//! Why it exists: a board that replicas share, signed messages and an encoder are there or not, each by a setting. What
+//! it refuses to know: the parts that every engine has. To add one: an `if let` in [`fitted`].
+
+use std::sync::Arc;
+
+use super::samples;
+use crate::cli::exit::Failure;
+use crate::cli::settings::Settings;
+use crate::engine::Engine;
+use crate::state::flights::board::Board;
+use crate::transport::webhook::Webhooks;
+
+/// The engine with what the settings name beside its parts.
+pub(super) async fn fitted(
+    mut engine: Engine,
+    board: Option<Arc<dyn Board>>,
+    settings: &Settings,
+) -> Result<Arc<Engine>, Failure> {
+    if let Some(board) = board {
+        engine = engine.among(board);
+    }
+    if let Some(webhooks) = webhooks(settings)? {
+        engine = engine.telling(webhooks);
+    }
+    if let Some(encoder) = samples::encoder(&settings.audit).await? {
+        engine = engine.sampling(encoder, usize::try_from(settings.audit.window).unwrap_or(usize::MAX));
+    }
+    Ok(Arc::new(engine))
+}
+
+/// What tells the ends of jobs, when the settings name a secret to sign with.
+fn webhooks(settings: &Settings) -> Result<Option<Webhooks>, Failure> {
+    let own = settings.jobs.own.clone();
+    let built = settings.jobs.signers.clone().map(|signers| Webhooks::new(signers, own)).transpose();
+    built.map_err(|why| Failure::usage(why.to_string()))
+}
