@@ -274,7 +274,7 @@ fn ledger(data: &Path, words: &[&str]) -> (i32, Value) {
     (output.status.code().unwrap(), document)
 }
 
-/// Three calls in doubt: one provider can be asked, and is, by itself; an invoice settles the others.
+/// Calls in doubt: of one its provider can be asked, and is, by itself; an invoice settles the others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doubt_is_settled_by_who_knows() {
     let stage = Stage::open(false).await;
@@ -318,11 +318,9 @@ async fn doubt_is_settled_by_who_knows() {
     assert!(after["rows"].as_array().unwrap().iter().all(|row| row["model"] == "stability/sd3.5-medium"), "{after}");
     // The invoice has all of them: two by their names, the rest by what they were.
     let rows = after["rows"].as_array().unwrap();
-    let mut invoice = "id,seq,provider,model,usd\n".to_owned();
-    for row in &rows[..2] {
-        invoice += &format!("{},{},,,0.035\n", row["id"].as_str().unwrap(), row["seq"]);
-    }
-    invoice += ",,stability,sd3.5-medium,0.035\n,,stability,sd3.5-medium,0.035\n";
+    let named = rows[..2].iter().map(|row| format!("{},{},,,0.035\n", row["id"].as_str().unwrap(), row["seq"]));
+    let unnamed = ",,stability,sd3.5-medium,0.035\n".repeat(2);
+    let invoice = format!("id,seq,provider,model,usd\n{}{unnamed}", named.collect::<String>());
     let path = stage.data("invoice.csv");
     std::fs::write(&path, invoice).unwrap();
     let (exit, reconciled) = ledger(&data, &["reconcile", &path.display().to_string()]);

@@ -115,5 +115,5 @@ async fn tenants_never_share() {
 /// A client, or what stands before it, that gives up after five silent minutes hears something before.
 #[test]
 fn a_first_byte_comes_before_clients_give_up() {
-    assert!(Bounds::default().quiet_time < Duration::from_secs(300));
+    assert!(Bounds::default().quiet_time < Duration::from_mins(5));
 }
