@@ -8,6 +8,7 @@ mod fitting;
 mod reckonings;
 mod samples;
 mod shared;
+mod trial;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -116,7 +117,7 @@ impl House {
         let (stop, grace) = (watch::Sender::new(false), bounds.grace);
         let (listeners, data) = (doorway.into_kept(), settings.data().to_owned());
         let house = Self { engine, api, admin, native, listeners, data, tasks: Tasks::default(), stop, grace, notes };
-        house.follow(snapshots);
+        [Some(snapshots), house.engine.candidates()].into_iter().flatten().for_each(|policy| house.follow(policy));
         house.record(&settings)?;
         audits::keep(settings.audit.hours, &house.engine, &house.tasks, house.stop.subscribe());
         samples::keep(&house.engine, &house.tasks, house.stop.subscribe());
@@ -203,8 +204,9 @@ impl House {
         });
     }
 
-    /// Reads the policy again.
+    /// Reads the policy again, and the one on trial.
     pub async fn reload(&self) -> Arc<ReloadReport> {
+        self.engine.reload_trial().await;
         self.engine.snapshots().reload(Cause::Asked).await
     }
 
@@ -342,6 +344,7 @@ fn notes(settings: &Settings, snapshot: &Snapshot, books: &Books) -> Vec<String>
     let (data, recovered) = (settings.data().display(), books.recovered);
     let what = if books.shared { "ledger in Postgres, images" } else { "ledger and images" };
     notes.push(format!("policy {}, {what} in {data}", snapshot.digest));
+    notes.extend(settings.trial.policy.as_deref().map(|path| trial::note(&settings.trial, path, snapshot)));
     if recovered > 0 {
         notes.push(format!("{recovered} calls were under way when their process died; their money is in doubt"));
     }

@@ -50,10 +50,17 @@ async fn beside(data: &Path) -> Result<Arc<dyn Ledger>, Failure> {
 
 /// The books in Postgres, when the environment names some; this process is a replica for as long as it has them.
 async fn shared() -> Result<Option<Arc<dyn Ledger>>, Failure> {
-    let Some(url) = Process.var("TOLLGATE_LEDGER__URL") else { return Ok(None) };
+    match Process.var("TOLLGATE_LEDGER__URL") {
+        Some(url) => Ok(Some(at(url).await?)),
+        None => Ok(None),
+    }
+}
+
+/// The books in Postgres at this address; this process is a replica for as long as it has them.
+pub(crate) async fn at(url: String) -> Result<Arc<dyn Ledger>, Failure> {
     let opened = tokio::task::spawn_blocking(move || PostgresLedger::open(&url)).await;
     let opened = opened.map_err(|why| Failure::usage(why.to_string()))?;
-    Ok(Some(Arc::new(opened.map_err(|fault| unreadable(&fault))?)))
+    Ok(Arc::new(opened.map_err(|fault| unreadable(&fault))?))
 }
 
 /// The file of the books.

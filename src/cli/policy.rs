@@ -18,7 +18,7 @@ use super::console::{Console, Style};
 use super::exit::{Exit, Failure};
 use super::house;
 use crate::domain::refusal::Refusal;
-use crate::policy::{self, Overrides, Process, Severity, Snapshot};
+use crate::policy::{self, Complete, Env, Overrides, Process, Severity, Snapshot};
 
 pub(crate) async fn run(command: PolicyCommand, console: Console) -> Result<Exit, Failure> {
     match command {
@@ -36,14 +36,19 @@ pub(crate) async fn run(command: PolicyCommand, console: Console) -> Result<Exit
     }
 }
 
-/// A whole policy, or its mistakes.
+/// A whole policy, or its mistakes, for decisions that were made elsewhere: what a gateway lacked then stands in its log,
+/// and what this process lacks is nothing to them.
 pub(super) fn read(path: &Path) -> Result<Snapshot, Failure> {
-    read_all(&[path.to_owned()])
+    read_in(&[path.to_owned()], &Complete)
 }
 
-/// The same of several files and folders; of none, the built-in policy.
+/// Several files and folders in this process's own environment; of none, the built-in policy.
 pub(super) fn read_all(paths: &[PathBuf]) -> Result<Snapshot, Failure> {
-    let report = policy::check(paths, &Process, &Overrides::default(), house::today());
+    read_in(paths, &Process)
+}
+
+fn read_in(paths: &[PathBuf], env: &dyn Env) -> Result<Snapshot, Failure> {
+    let report = policy::check(paths, env, &Overrides::default(), house::today());
     report.snapshot.ok_or_else(|| {
         let errors = report.diagnostics.iter().filter(|one| one.severity == Severity::Error);
         let text: Vec<_> = errors.map(|one| one.render(false)).collect();

@@ -46,8 +46,43 @@ pub struct Settings {
     pub traces: Traces,
     /// Whether models still draw as they did.
     pub audit: AuditSettings,
+    /// A policy that is tried beside the one in force.
+    pub trial: TrialSettings,
     /// What replaces a provider's address or credential, by the provider's name.
     pub providers: Overrides,
+}
+
+/// A policy that is tried beside the one in force. Shares are in whole hundredths.
+#[derive(Clone, Debug)]
+pub struct TrialSettings {
+    /// Its file or folder; nothing is tried without.
+    pub policy: Option<PathBuf>,
+    /// Whether it serves a few callers, and not only decides beside.
+    pub canary: bool,
+    /// Callers among the few.
+    pub percent: u64,
+    /// What each side must have of requests, or of verdicts, before it is judged.
+    pub evidence: u64,
+    /// Requests that may fail in addition.
+    pub stop_errors: u64,
+    /// By how much an image may be dearer.
+    pub stop_cost: u64,
+    /// Images that may be rejected in addition.
+    pub stop_acceptance: u64,
+}
+
+impl Default for TrialSettings {
+    fn default() -> Self {
+        Self {
+            policy: None,
+            canary: false,
+            percent: 5,
+            evidence: 50,
+            stop_errors: 2,
+            stop_cost: 25,
+            stop_acceptance: 5,
+        }
+    }
 }
 
 /// The doors of the gateway.
@@ -155,6 +190,7 @@ impl Default for Settings {
             log: Log { format: Look::Auto, level: tracing::level_filters::LevelFilter::INFO, prompts: false },
             traces: Traces { url: None, percent: 100 },
             audit: AuditSettings { hours: 0, encoder: None, pixels: Pixels::default(), window: 256 },
+            trial: TrialSettings::default(),
             providers: Overrides::default(),
         }
     }
@@ -354,7 +390,7 @@ mod tests {
           help: did you mean `server.max_in_flight`?
         tollgate.toml:6:1: `log.level` is `loud`, and should be one of error, warn, info, debug, trace
         tollgate.toml:9:1: no setting `sever.x`
-          help: the sections are audit, data, images, jobs, ledger, log, policy, providers, server, state, traces, webhooks
+          help: the sections are audit, data, images, jobs, ledger, log, policy, providers, server, state, traces, trial, webhooks
         TOLLGATE_LOG__PROMPT: no setting `log.prompt`
           help: did you mean `log.prompts`?
         TOLLGATE_SERVER__BODY_LIMIT: `server.body_limit` is `lots`, and should be a whole number from 1024 to 1073741824

@@ -3,8 +3,8 @@
 //! Why it exists: a policy is tried on last week's requests before it goes live, and "what would it have cost" is only
 //! worth something when the planner sees again exactly what it saw then. A [`Situation`] holds what was asked and how
 //! the world differed from the policy's own guesses; the ledger keeps it as JSON beside the money. What it refuses to
-//! know: the prompt's text. Its lengths are kept, because prices and rules read them; the task was settled from the text
-//! and is kept by name. To add an input of the planner: here, in both directions, or replays stop being exact.
+//! know: the prompt's text. Its lengths are kept, because prices and rules read them, and whether it quotes any text,
+//! because a verifier may read that; the task was settled from the text and is kept by name. To add an input of the planner: here, in both directions, or replays stop being exact.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,12 +13,14 @@ use std::time::Duration;
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
-use super::catalog::{Catalog, Latency};
+use super::catalog::{Catalog, Latency, ModelIx};
 use super::image::{Format, Size};
 use super::money::Money;
-use super::plan::{Gate, ModelView, View};
+use super::plan::{Approved, Gate, ModelView, VerifierView, View};
 use super::quality::Posterior;
+use super::quoted;
 use super::request::{Ask, DataPolicy, Fit, GenerationRequest, ModelChoice, Prompt, Quality};
+use super::verify::Verifier;
 
 /// Everything that the planner read, but for the policy.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,15 +31,28 @@ pub struct Situation {
     pub day: Date,
     /// The models that were not as the policy guesses, by id.
     pub models: BTreeMap<String, ModelView>,
+    /// The verifiers that were not as the policy guesses, by name.
+    pub verifiers: BTreeMap<String, VerifierView>,
+    /// In a second pass, the draft: its maker's id, its size, and whether its prompt was known.
+    pub approved: Option<(String, Size, bool)>,
+    /// Providers and verifiers that the policy had on, and the process lacked an address or a credential for.
+    pub lacking: Vec<String>,
 }
 
+/// For how long what a process lacks is out of order.
+const LACKING: Duration = Duration::from_hours(24 * 365);
+
+/// Why a verifier of then could not judge: its own words are not kept.
+const WAS_ABSENT: &str = "it was not there then";
+
 impl Situation {
-    /// As JSON for the ledger. `guess` is the world as the policy alone knows it.
+    /// As JSON for the ledger. `guess` is the world as the policy alone knows it, `lacking` what this process has no
+    /// address or credential for.
     pub fn note(
         request: &GenerationRequest,
         catalog: &Catalog,
         view: &View,
-        guess: &View,
+        (guess, lacking): (&View, &[Arc<str>]),
         day: Date,
     ) -> Map<String, Value> {
         let differs = catalog.models.iter().zip(view.models.iter().zip(&guess.models));
@@ -46,11 +61,29 @@ impl Situation {
             .map(|(model, (seen, _))| (model.id.to_string(), model_value(seen)))
             .collect();
         let task = catalog.task(request.task).map(|task| &*task.name);
+        let id = |ix| catalog.model(ix).map(|model| model.id.to_string());
         let mut note = Map::new();
-        note.insert("ask".into(), ask_value(&request.ask, task.unwrap_or_default()));
+        let mut ask = ask_value(&request.ask, task.unwrap_or_default());
+        // What was bought before may pin a model that the caller has not.
+        if let Some(pinned) = request.pinned.and_then(id) {
+            ask.insert("model".into(), pinned.into());
+        }
+        note.insert("ask".into(), ask.into());
         note.insert("day".into(), day.to_string().into());
         if !models.is_empty() {
             note.insert("models".into(), models.into());
+        }
+        let verifiers = verifiers(catalog, view);
+        if !verifiers.is_empty() {
+            note.insert("verifiers".into(), verifiers.into());
+        }
+        if let Some(Approved { model, size, has_prompt }) = request.approved {
+            let maker = id(model).unwrap_or_default();
+            note.insert("approved".into(), json!([maker, size.width, size.height, has_prompt]));
+        }
+        if !lacking.is_empty() {
+            let names: Vec<&str> = lacking.iter().map(|name| &**name).collect();
+            note.insert("lacking".into(), names.into());
         }
         note
     }
@@ -64,7 +97,29 @@ impl Situation {
                 models.as_object()?.iter().map(read).collect::<Option<_>>()?
             }
         };
-        Some(Self { ask: ask_read(note.get("ask")?)?, day: note.get("day")?.as_str()?.parse().ok()?, models })
+        let verifiers = note.get("verifiers").and_then(Value::as_object).into_iter().flatten();
+        let approved = match note.get("approved") {
+            None => None,
+            Some(draft) => Some(approved_read(draft)?),
+        };
+        let lacking = note.get("lacking").and_then(Value::as_array).into_iter().flatten();
+        Some(Self {
+            lacking: lacking.filter_map(Value::as_str).map(str::to_owned).collect(),
+            ask: ask_read(note.get("ask")?)?,
+            day: note.get("day")?.as_str()?.parse().ok()?,
+            models,
+            verifiers: verifiers
+                .map(|(name, seen)| Some((name.clone(), verifier_read(seen)?)))
+                .collect::<Option<_>>()?,
+            approved,
+        })
+    }
+
+    /// The approved draft by this catalog's numbers; a maker that it does not have has none.
+    pub fn approved(&self, catalog: &Catalog) -> Option<Approved> {
+        let (maker, size, has_prompt) = self.approved.as_ref()?;
+        let model = catalog.find_model(maker).map_or(ModelIx(u16::MAX), |(ix, _)| ix);
+        Some(Approved { model, size: *size, has_prompt: *has_prompt })
     }
 
     /// The world of then over this catalog: models that it knew are as they were, others as `guess` has them.
@@ -73,9 +128,43 @@ impl Situation {
             if let Some(seen) = self.models.get(&*model.id) {
                 *view = *seen;
             }
+            if catalog.provider(model.provider).is_some_and(|provider| self.lacked(&provider.name)) {
+                view.gate = Gate::Broken(LACKING);
+            }
         }
+        let usual = |verifier: &Verifier| VerifierView {
+            absent: self.lacked(&verifier.name).then_some(WAS_ABSENT),
+            latency: verifier.latency,
+        };
+        let seen = |verifier: &Verifier| self.verifiers.get(&*verifier.name).copied();
+        guess.verifiers = catalog.verifiers.iter().map(|one| seen(one).unwrap_or_else(|| usual(one))).collect();
         guess
     }
+}
+
+impl Situation {
+    fn lacked(&self, name: &str) -> bool {
+        self.lacking.iter().any(|lacked| lacked == name)
+    }
+}
+
+/// Those that were not as the policy guesses: `[absent, p50 ns, p95 ns]`.
+fn verifiers(catalog: &Catalog, view: &View) -> Map<String, Value> {
+    let seen = catalog.verifiers.iter().zip(&view.verifiers);
+    let differs = seen.filter(|(verifier, seen)| seen.absent.is_some() || seen.latency != verifier.latency);
+    let value = |seen: &VerifierView| json!([seen.absent.is_some(), nanos(seen.latency.p50), nanos(seen.latency.p95)]);
+    differs.map(|(verifier, seen)| (verifier.name.to_string(), value(seen))).collect()
+}
+
+fn verifier_read(value: &Value) -> Option<VerifierView> {
+    let span = |at: usize| value.get(at)?.as_u64().map(Duration::from_nanos);
+    let absent = value.get(0)?.as_bool()?.then_some(WAS_ABSENT);
+    Some(VerifierView { absent, latency: Latency { p50: span(1)?, p95: span(2)? } })
+}
+
+fn approved_read(value: &Value) -> Option<(String, Size, bool)> {
+    let side = |at: usize| u32::try_from(value.get(at)?.as_u64()?).ok();
+    Some((value.get(0)?.as_str()?.to_owned(), Size::new(side(1)?, side(2)?), value.get(3)?.as_bool()?))
 }
 
 /// `[gate, for ns, p50 ns, p95 ns, alpha, beta, verdicts, lift]`.
@@ -113,7 +202,7 @@ fn model_read(value: &Value) -> Option<ModelView> {
 }
 
 /// The fields that the planner, the rules or a price reads, and that are not at the contract's default.
-fn ask_value(ask: &Ask, task: &str) -> Value {
+fn ask_value(ask: &Ask, task: &str) -> Map<String, Value> {
     let mut fields = Map::new();
     let mut put = |name: &str, value: Value| {
         fields.insert(name.to_owned(), value);
@@ -159,7 +248,7 @@ fn ask_value(ask: &Ask, task: &str) -> Value {
     if !ask.metadata.is_empty() {
         put("metadata", json!(ask.metadata));
     }
-    fields.into()
+    fields
 }
 
 fn ask_read(value: &Value) -> Option<Ask> {
@@ -191,28 +280,37 @@ fn ask_read(value: &Value) -> Option<Ask> {
     Some(ask)
 }
 
-/// `[bytes, characters]`.
+/// `[bytes, characters]`, and a third element where it quotes text.
 fn length(text: &str) -> Value {
-    json!([text.len(), text.chars().count()])
+    let (bytes, characters) = (text.len(), text.chars().count());
+    if quoted::any(text) { json!([bytes, characters, true]) } else { json!([bytes, characters]) }
 }
 
-/// A text of those lengths.
+/// Letters of one byte to four.
+const LETTERS: [char; 4] = ['x', 'é', '日', '𝐱'];
+
+/// A text of those lengths, that quotes a letter where the other quoted something.
 fn stand_in(length: &Value) -> Option<String> {
     let of = |at: usize| usize::try_from(length.get(at)?.as_u64()?).ok();
     let (bytes, characters) = (of(0)?, of(1)?);
     let mut beyond = bytes.checked_sub(characters)?;
+    let quotes = length.get(2).and_then(Value::as_bool).unwrap_or_default();
+    // Quotation marks of three bytes, where letters alone cannot be as long.
+    let wide = quotes && beyond > 3 * characters.checked_sub(2)?;
+    let marks = if wide { ['\u{201c}', '\u{201d}'] } else { ['"', '"'] };
+    beyond = beyond.checked_sub(if wide { 4 } else { 0 })?;
+    let mut letters = (0..characters.checked_sub(if quotes { 2 } else { 0 })?).map(|_| {
+        let more = beyond.min(LETTERS.len() - 1);
+        beyond -= more;
+        LETTERS.get(more).copied().unwrap_or_default()
+    });
     let mut text = String::with_capacity(bytes);
-    for _ in 0..characters {
-        let one = match beyond {
-            0 => 'x',
-            1 => 'é',
-            2 => '…',
-            _ => '🖼',
-        };
-        beyond -= one.len_utf8() - 1;
-        text.push(one);
+    if quotes {
+        let [open, close] = marks;
+        text.extend([open, letters.next()?, close]);
     }
-    (beyond == 0).then_some(text)
+    text.extend(&mut letters);
+    (text.len() == bytes).then_some(text)
 }
 
 fn nanos(span: Duration) -> Value {
@@ -225,9 +323,12 @@ mod tests {
 
     #[test]
     fn stand_ins_have_the_lengths_of_their_texts() {
-        for text in ["a", "plain words", "naïve", "…", "🖼🖼x", "日本の春, in ink — \u{1F338}"] {
+        let quoting = ["\"a\"", "“日”", "«𝐱𝐱»", "“𝐱”", "a sign that says 'stop' — in 𝐱𝐱𝐱", "\"naïve\" …", "‘a’ logo"];
+        let plain = ["a", "plain words", "naïve", "…", "🖼🖼x", "日本の春, in ink — \u{1F338}", "the dog's 12\" bone"];
+        for (text, quotes) in quoting.map(|text| (text, true)).into_iter().chain(plain.map(|text| (text, false))) {
             let other = stand_in(&length(text)).unwrap();
             assert_eq!((other.len(), other.chars().count()), (text.len(), text.chars().count()), "{text}");
+            assert_eq!((quoted::any(text), quoted::any(&other)), (quotes, quotes), "{text} as {other}");
         }
         assert_eq!(stand_in(&json!([1, 2])), None, "fewer bytes than characters");
     }
@@ -246,11 +347,23 @@ mod tests {
         (ask.data_policy, ask.fit, ask.output_format) = (DataPolicy::OnPrem, Fit::Nearest, Format::Webp);
         ask.strict = true;
         ask.metadata.insert("project".to_owned(), "x".to_owned());
-        let text = ask_value(&ask, "photo").to_string();
+        let text = Value::from(ask_value(&ask, "photo")).to_string();
         assert_eq!(ask_read(&serde_json::from_str(&text).unwrap()), Some(ask.clone()));
         ask.quality = Some(Quality::Tier("hero".to_owned()));
-        let text = ask_value(&ask, "photo").to_string();
+        let text = Value::from(ask_value(&ask, "photo")).to_string();
         assert_eq!(ask_read(&serde_json::from_str(&text).unwrap()), Some(ask));
+    }
+
+    #[test]
+    fn a_verifier_and_a_draft_come_back() {
+        let latency = Latency { p50: Duration::from_micros(1_234_567), p95: Duration::from_micros(2_345_678) };
+        for absent in [None, Some(WAS_ABSENT)] {
+            let seen = VerifierView { absent, latency };
+            let value = json!([absent.is_some(), nanos(latency.p50), nanos(latency.p95)]).to_string();
+            assert_eq!(verifier_read(&serde_json::from_str(&value).unwrap()), Some(seen));
+        }
+        let draft = approved_read(&json!(["a/b", 512, 768, true]));
+        assert_eq!(draft, Some(("a/b".to_owned(), Size::new(512, 768), true)));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod breaker;
 pub mod budget;
+pub mod canary;
 pub mod catalog;
 pub mod decision;
 pub mod fault;

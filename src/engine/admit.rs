@@ -20,7 +20,7 @@ use crate::domain::request::GenerationRequest;
 use crate::policy::{Snapshot, Unresolved};
 
 /// The tenant of callers when no keys are configured.
-const NO_KEY: &str = "-";
+pub(super) const NO_KEY: &str = "-";
 
 /// The name of the caller's key. Every configured key is compared, each in constant time.
 pub(super) fn authenticate(snapshot: &Snapshot, key: Option<&str>) -> Result<Arc<str>, Refusal> {

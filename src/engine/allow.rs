@@ -19,8 +19,13 @@ use crate::telemetry::clock;
 
 impl Engine {
     /// The plans of a request, one of which may run, and leave by the caller's own limits.
-    pub(super) async fn plan_allowed(&self, order: &Order, bound: &Bound) -> Result<(Planned, View, Permit), Refusal> {
+    pub(super) async fn plan_allowed(
+        &self,
+        order: &mut Order,
+        bound: &Bound,
+    ) -> Result<(Planned, View, Permit), Refusal> {
         let (planned, view) = self.plan_now(&order.snapshot, bound, &order.request);
+        order.usual = self.decide_beside(order, &planned, &view);
         match (planned.best(), planned.shortest_quota_wait()) {
             (Some(_), _) => {
                 let permit = self.allow(order, &planned).await?;
@@ -36,7 +41,7 @@ impl Engine {
         let ask = &order.request.ask;
         let usd = planned.best().map(|best| best.quote.worst).unwrap_or_default();
         let cost = Cost { images: ask.n.into(), pixels: ask.size.pixels() * u64::from(ask.n), usd };
-        self.allow_key(&order.snapshot, &order.tenant, cost).await
+        self.allow_key(&order.house, &order.tenant, cost).await
     }
 
     /// Draws on the limits of a key, or refuses; a key without limits may do everything.

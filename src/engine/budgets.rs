@@ -12,7 +12,7 @@ use crate::domain::budget::{Account, Budget, EACH, Exhausted, OnExhausted, Payer
 use crate::domain::money::Money;
 use crate::domain::plan::BudgetView;
 use crate::domain::refusal::Refusal;
-use crate::domain::request::GenerationRequest;
+use crate::domain::request::{Ask, GenerationRequest};
 use crate::domain::rule::{Source, Term};
 use crate::policy::Snapshot;
 use crate::state::LedgerFault;
@@ -93,13 +93,12 @@ impl Engine {
     }
 }
 
-/// The budgets that a request falls under.
-pub(super) fn purse(snapshot: &Snapshot, tenant: &str, request: &GenerationRequest, now: Timestamp) -> Purse {
-    if snapshot.budgets.is_empty() {
+/// The budgets of the house that a request of this task falls under.
+pub(super) fn purse(house: &Snapshot, tenant: &str, task: &str, ask: &Ask, now: Timestamp) -> Purse {
+    if house.budgets.is_empty() {
         return Purse::default();
     }
-    let task = snapshot.catalog.task(request.task).map(|task| &*task.name).unwrap_or_default();
-    Purse::of(&snapshot.budgets, &Payer { key: tenant, task, metadata: &request.ask.metadata }, now)
+    Purse::of(&house.budgets, &Payer { key: tenant, task, metadata: &ask.metadata }, now)
 }
 
 /// The same request within what a budget has left: at the floor of its tier instead of a higher one. `None` when the
@@ -137,6 +136,7 @@ pub(super) fn declared(full: &Exhausted) -> String {
 impl Order {
     /// The budgets that it falls under.
     pub(super) fn purse(&self) -> Purse {
-        purse(&self.snapshot, &self.tenant, &self.request, self.inbound.received)
+        let task = self.snapshot.catalog.task(self.request.task).map(|task| &*task.name).unwrap_or_default();
+        purse(&self.house, &self.tenant, task, &self.request.ask, self.inbound.received)
     }
 }

@@ -3,7 +3,6 @@
 //! Why it exists: metrics, log line, ledger row and answer are made of the same attempts, here and once. What it refuses
 //! to know: how the pictures came about.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,7 +16,7 @@ use crate::domain::ledger::{Attempt, Sums};
 use crate::domain::plan::explain::{Judged, StepLine, steps};
 use crate::domain::refusal::Refusal;
 use crate::policy::Snapshot;
-use crate::telemetry::{Outcome, Receipt, clock, trace};
+use crate::telemetry::{Outcome, Receipt, trace};
 
 impl Engine {
     /// Closes the books and writes the receipt.
@@ -46,8 +45,9 @@ impl Engine {
         let end = End { answer: kept.then(|| replay::answer(&answer)).flatten(), ..end };
         let (attempts, ledger_time) = hold.close(end).await;
         if let Ok(served) = &answer {
-            self.learner.shown(Arc::clone(&id), &order.snapshot, &order.request, &served.model, clock::now());
+            self.shown(&id, &order, &served.model);
         }
+        self.tried(&order, answer.as_ref());
         if let Ok(served) = &mut answer {
             let total = order.inbound.arrived.elapsed();
             served.timings = Timings { total, provider: provider_time, gateway: total.saturating_sub(provider_time) };

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Engine;
 use crate::domain::refusal::Refusal;
+use crate::policy::Snapshot;
 use crate::state::LedgerFault;
 use crate::state::verdicts::{self, Judgement, Verdict};
 use crate::telemetry::clock;
@@ -86,12 +87,13 @@ impl Engine {
             task: record.opening.task.clone(),
             decision: record.opening.decision,
         };
-        self.learner.hear(&snapshot, vec![judgement]);
+        self.believe(&snapshot, vec![judgement]);
         self.telemetry.verdict(&closing.model, &record.opening.task, feedback.accepted);
         Ok(Taken { generation: verdict.generation, rater, model: closing.model, task: record.opening.task, replaced })
     }
 
-    /// Reads verdicts that other replicas took, or, the first time, all that still count; how many were read.
+    /// Reads what other replicas took: verdicts (the first time, all that still count), and whether the policy on trial was
+    /// stopped; how many verdicts were read.
     pub async fn learn(&self) -> Result<usize, LedgerFault> {
         let since = match self.learner.newest() {
             Some(newest) => newest.saturating_sub(OVERLAP),
@@ -100,8 +102,18 @@ impl Engine {
         let since = since.unwrap_or(Timestamp::UNIX_EPOCH);
         let read = verdicts::since(&*self.ledger, since).await?;
         let count = read.len();
-        self.learner.hear(&self.snapshot(), read);
+        self.believe(&self.snapshot(), read);
+        self.recall_stop().await?;
         Ok(count)
+    }
+
+    /// Tells verdicts to whoever learns from them.
+    fn believe(&self, snapshot: &Snapshot, judgements: Vec<Judgement>) {
+        let trial = self.trial.as_ref();
+        if let Some(stopped) = trial.and_then(|trial| trial.judged(snapshot, judgements.clone())) {
+            self.keep_stop(stopped);
+        }
+        self.learner.hear(snapshot, judgements, |_| {});
     }
 
     /// Two verdicts of one microsecond would be one to a reader.

@@ -78,8 +78,9 @@ pub struct JobReport {
 impl Engine {
     /// Writes a job down. A key that came before gives the job that it came with.
     pub async fn submit(self: &Arc<Self>, inbound: &Inbound, webhook: Option<String>) -> Result<Job, Refusal> {
-        let snapshot = self.snapshots.current();
-        let tenant = authenticate(&snapshot, inbound.key.as_deref())?;
+        let house = self.snapshots.current();
+        let tenant = authenticate(&house, inbound.key.as_deref())?;
+        let snapshot = self.planner_of(&house, &tenant);
         let request = normalise(&snapshot, &tenant, inbound)?;
         if let Some(url) = &webhook {
             self.may_tell(url)?;

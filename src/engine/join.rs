@@ -114,32 +114,35 @@ impl Engine {
 
     /// Serves a request of a caller who is known.
     pub(super) async fn serve_as(self: &Arc<Self>, tenant: Arc<str>, inbound: Inbound) -> Landed {
-        let snapshot = self.snapshots.current();
+        let house = self.snapshots.current();
+        let snapshot = self.planner_of(&house, &tenant);
         let mut receipt = blank_receipt(&inbound, &snapshot);
         let arrived = inbound.arrived;
-        let way = match self.enter(&snapshot, tenant, inbound, &mut receipt) {
+        let way = match self.enter((snapshot, house), tenant, inbound, &mut receipt) {
             Ok(way) => way,
             Err(refusal) => return self.reported(Err(refusal), receipt, arrived),
         };
         self.arrive(way, receipt, arrived).await
     }
 
-    /// Leads a request to its purchase.
-    pub(super) fn enter(
+    /// Leads a request to its purchase: planned by the first policy, with the keys and budgets of the second.
+    fn enter(
         self: &Arc<Self>,
-        snapshot: &Arc<Snapshot>,
+        (snapshot, house): (Arc<Snapshot>, Arc<Snapshot>),
         tenant: Arc<str>,
         inbound: Inbound,
         receipt: &mut Receipt,
     ) -> Result<Way, Refusal> {
         receipt.key = tenant.clone();
-        let request = normalise(snapshot, &tenant, &inbound)?;
+        let request = normalise(&snapshot, &tenant, &inbound)?;
         receipt.task = snapshot.catalog.task(request.task).map(|task| task.name.clone()).unwrap_or_default();
         receipt.rule.clone_from(&request.terms.rule);
-        let identity = Identity::of(snapshot, &tenant, &inbound, &request);
+        let identity = Identity::of(&snapshot, &tenant, &inbound, &request);
         let departure = Departure::alone(inbound.arrived);
         let order = Order {
-            snapshot: Arc::clone(snapshot),
+            snapshot,
+            house,
+            usual: None,
             tenant,
             request,
             inbound,

@@ -14,6 +14,7 @@ use rand::Rng;
 use serde_json::{Map, Value, json};
 
 use crate::domain::catalog::{Catalog, Model, ModelIx, TaskIx};
+use crate::domain::plan::explain::{steps, words};
 use crate::domain::plan::{Planned, View};
 use crate::domain::quality::prompt::EDITION;
 use crate::domain::quality::{
@@ -128,8 +129,9 @@ impl Learner {
         }
     }
 
-    /// Hears of verdicts, in the order in which they were given; those known already change nothing.
-    pub(crate) fn hear(&self, snapshot: &Snapshot, judgements: Vec<Judgement>) {
+    /// Hears of verdicts, in the order in which they were given; those known already change nothing. `each` is told of
+    /// every image that is judged for the first time by somebody.
+    pub(crate) fn hear(&self, snapshot: &Snapshot, judgements: Vec<Judgement>, mut each: impl FnMut(&Judgement)) {
         self.follow(snapshot);
         let mut state = self.written();
         let mut again = false;
@@ -138,7 +140,10 @@ impl Learner {
             state.pending.judged(&judgement.generation);
             match state.heard.note(judgement) {
                 Noted::Known => {}
-                Noted::New(judgement) => hear(&mut state.estimator, &snapshot.catalog, &judgement),
+                Noted::New(judgement) => {
+                    hear(&mut state.estimator, &snapshot.catalog, &judgement);
+                    each(&judgement);
+                }
                 Noted::Changed => again = true,
             }
         }
@@ -243,8 +248,8 @@ impl Kind {
     }
 }
 
-/// What the learner must know of a decision later, and what judging the policy by its log needs: how likely the choice
-/// was.
+/// What the learner must know of a decision later, and what judging the policy by its log needs: which plan it chose (what
+/// ran may be another one that stood in for it), at what price, and how likely the choice was.
 pub(crate) fn decision(
     catalog: &Catalog,
     request: &GenerationRequest,
@@ -252,10 +257,12 @@ pub(crate) fn decision(
     dice: &mut dyn Rng,
 ) -> Map<String, Value> {
     let Kind { category, reading, .. } = Kind::of(request);
-    let chosen = planned.best().and_then(|best| catalog.model(best.model));
-    let sampled =
-        request.terms.explore == Explore::Sampled && planned.best().is_some_and(|best| best.accept.lift != 0.0);
+    let best = planned.best();
+    let chosen = best.and_then(|best| catalog.model(best.model));
+    let sampled = request.terms.explore == Explore::Sampled && best.is_some_and(|best| best.accept.lift != 0.0);
     let note = json!({
+        "plan": best.map(|best| words(&steps(best, catalog))),
+        "expected": best.map(|best| best.quote.expected.micros()),
         "model": chosen.map(|model| &*model.id),
         "version": chosen.map(|model| &*model.remote),
         "category": category.map(Category::name),

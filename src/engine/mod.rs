@@ -16,6 +16,7 @@ mod admit;
 mod allow;
 mod asked;
 mod audit;
+mod beside;
 mod branch;
 mod budgets;
 mod buy;
@@ -41,6 +42,7 @@ mod standing;
 pub mod studio;
 pub mod tasks;
 pub mod transit;
+pub mod trial;
 mod verify;
 mod webhooks;
 mod world;
@@ -78,6 +80,7 @@ use jobs::Desk;
 use join::{Departure, Way};
 use learn::Learner;
 use tasks::Tasks;
+use trial::{Trial, Usual};
 use world::World;
 
 pub use audit::{Audited, SUBJECTS, Subject};
@@ -88,6 +91,7 @@ pub use sampling::{Found, Sample};
 pub use second::Approval;
 pub use served::{Expected, How, Inbound, Repeat, Served, ServedImage, Timings};
 pub use standing::{Acceptance, ModelStanding, Standing};
+pub use trial::TrialStanding;
 
 /// What a flight lands with.
 type Landed = Result<Served, Refusal>;
@@ -125,6 +129,7 @@ pub struct Engine {
     telemetry: Arc<Telemetry>,
     world: World,
     learner: Learner,
+    trial: Option<Arc<Trial>>,
     flights: Flights<Landed>,
     board: Option<Arc<dyn Board>>,
     desk: Desk,
@@ -143,7 +148,12 @@ pub struct Engine {
 /// A request on its way through the rooms that cost money.
 #[derive(Clone)]
 struct Order {
+    /// The policy that plans.
     snapshot: Arc<Snapshot>,
+    /// The policy in force, whose keys and budgets hold also for those few whom a policy on trial serves.
+    house: Arc<Snapshot>,
+    /// What the policy in force expects of this request, while another one is tried on some.
+    usual: Option<Usual>,
     tenant: Arc<str>,
     request: GenerationRequest,
     inbound: Inbound,
@@ -185,6 +195,7 @@ impl Engine {
             telemetry: parts.telemetry,
             world,
             learner: Learner::new(),
+            trial: None,
             flights: Flights::default(),
             board: None,
             desk,
@@ -227,11 +238,12 @@ impl Engine {
     async fn generate(&self, mut order: Order) -> Landed {
         let bound = self.world.bind(&order.snapshot);
         let planning = Instant::now();
-        let ready = self.in_force(&order.snapshot).await;
-        let found = trace::room("plan", self.plan_allowed(&order, &bound)).await;
+        let ready = self.in_force(&order.house).await;
+        let found = trace::room("plan", self.plan_allowed(&mut order, &bound)).await;
         let (planned, view, _allowed) = match ready.and(found) {
             Ok(found) => found,
             Err(refusal) => {
+                self.tried(&order, Err(&refusal));
                 let receipt = blank_receipt(&order.inbound, &order.snapshot);
                 return self.reported(Err(refusal), fill(receipt, &order), order.inbound.arrived);
             }

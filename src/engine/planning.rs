@@ -22,9 +22,10 @@ impl Engine {
     pub(super) fn decision(&self, order: &Order, planned: &Planned, view: &View) -> String {
         let (snapshot, request) = (&order.snapshot, &order.request);
         let guess = snapshot.guess(request.task);
-        let mut note = Situation::note(request, &snapshot.catalog, view, &guess, clock::today());
+        let mut note = Situation::note(request, &snapshot.catalog, view, (&guess, &snapshot.lacking), clock::today());
         let mut dice = StdRng::seed_from_u64(self.dice().random());
         note.extend(learn::decision(&snapshot.catalog, request, planned, &mut dice));
+        note.extend(order.usual.as_ref().map(|usual| ("trial".to_owned(), usual.note(order.on_trial()))));
         serde_json::Value::Object(note).to_string()
     }
 
@@ -44,18 +45,20 @@ impl Engine {
         let sampled = request.terms.explore == Explore::Sampled;
         let mut dice = sampled.then(|| StdRng::seed_from_u64(self.dice().random()));
         let dice = dice.as_mut().map(|dice| -> &mut dyn rand::Rng { dice });
-        self.learner.inform(&mut view, snapshot, request, dice);
+        self.learner_of(snapshot).inform(&mut view, snapshot, request, dice);
         view
     }
 
     /// What `serve` would do, and why; buys nothing.
     pub async fn explain(&self, inbound: &Inbound) -> Result<Explained, Refusal> {
-        let snapshot = self.snapshots.current();
-        let tenant = authenticate(&snapshot, inbound.key.as_deref())?;
+        let house = self.snapshots.current();
+        let tenant = authenticate(&house, inbound.key.as_deref())?;
+        let snapshot = self.planner_of(&house, &tenant);
         let request = normalise(&snapshot, &tenant, inbound)?;
         let bound = self.world.bind(&snapshot);
         let mut view = self.view_now(&snapshot, &bound, &request);
-        view.budgets = self.left(&budgets::purse(&snapshot, &tenant, &request, clock::now())).await;
+        let task = snapshot.catalog.task(request.task).map(|task| &*task.name).unwrap_or_default();
+        view.budgets = self.left(&budgets::purse(&house, &tenant, task, &request.ask, clock::now())).await;
         let planned = plan(&request, &snapshot.catalog, &view, clock::today());
         Ok(explain(&planned, &request, &snapshot.catalog, &view))
     }

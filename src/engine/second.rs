@@ -50,12 +50,13 @@ const NO_PROMPT: &str = "(not kept)";
 impl Engine {
     /// Enlarges an approved draft: one answer, one receipt. The prompt of `inbound` is replaced by the draft's own.
     pub async fn second_pass(self: &Arc<Self>, approval: Approval, mut inbound: Inbound) -> Landed {
-        let snapshot = self.snapshots.current();
-        let mut receipt = blank_receipt(&inbound, &snapshot);
+        let house = self.snapshots.current();
+        let mut receipt = blank_receipt(&inbound, &house);
         let arrived = inbound.arrived;
         let entered = async {
-            let tenant = authenticate(&snapshot, inbound.key.as_deref())?;
-            receipt.key = tenant.clone();
+            let tenant = authenticate(&house, inbound.key.as_deref())?;
+            let snapshot = self.planner_of(&house, &tenant);
+            (receipt.key, receipt.policy) = (tenant.clone(), snapshot.digest.clone());
             let (given, ask) = self.load(&snapshot, &approval, &tenant, inbound.ask.clone()).await?;
             inbound.ask = ask;
             let request = approved(&snapshot, &tenant, &inbound, &given)?;
@@ -63,9 +64,10 @@ impl Engine {
             let owner = format!("{tenant}\0upscale\0{}\0{}", approval.generation, approval.image);
             let identity = Identity::of(&snapshot, &owner, &inbound, &request);
             let departure = Departure::alone(arrived);
-            let (claim, drafts, given) = (None, Vec::new(), Some(given));
-            let snapshot = Arc::clone(&snapshot);
-            self.board(Order { snapshot, tenant, request, inbound, claim, given, departure, drafts }, identity)
+            let (claim, drafts, given, usual) = (None, Vec::new(), Some(given), None);
+            let house = Arc::clone(&house);
+            let order = Order { snapshot, house, usual, tenant, request, inbound, claim, given, departure, drafts };
+            self.board(order, identity)
         };
         match entered.await {
             Err(refusal) => self.reported(Err(refusal), receipt, arrived),

@@ -31,7 +31,9 @@ pub(crate) struct World {
     verifiers: Mutex<HashMap<Arc<str>, Arc<ModelHealth>>>,
     models: Mutex<HashMap<Arc<str>, Arc<ModelHealth>>>,
     providers: Mutex<HashMap<Arc<str>, Arc<ProviderHealth>>>,
+    /// By the policies that were last asked for: there are two while one is on trial.
     bound: ArcSwapOption<Bound>,
+    bound_before: ArcSwapOption<Bound>,
 }
 
 /// The world by the indices of one snapshot.
@@ -61,16 +63,19 @@ const RETRY_SHARE: f32 = 0.2;
 impl World {
     pub(crate) fn new(limits: Arc<dyn Limits>, reader: Arc<dyn Reader>) -> Self {
         let (models, verifiers, providers) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { limits, reader, models, verifiers, providers, bound: ArcSwapOption::empty() }
+        let (bound, bound_before) = (ArcSwapOption::empty(), ArcSwapOption::empty());
+        Self { limits, reader, verifiers, models, providers, bound, bound_before }
     }
 
     /// The world by this snapshot's indices.
     pub(crate) fn bind(&self, snapshot: &Snapshot) -> Arc<Bound> {
-        if let Some(bound) = self.bound.load_full().filter(|bound| bound.digest == snapshot.digest) {
-            return bound;
+        for slot in [&self.bound, &self.bound_before] {
+            if let Some(bound) = slot.load_full().filter(|bound| bound.digest == snapshot.digest) {
+                return bound;
+            }
         }
         let bound = Arc::new(self.bind_anew(snapshot));
-        self.bound.store(Some(Arc::clone(&bound)));
+        self.bound_before.store(self.bound.swap(Some(Arc::clone(&bound))));
         bound
     }
 

@@ -100,3 +100,20 @@ impl Env for Process {
         std::fs::read_to_string(path)
     }
 }
+
+/// The real one, as if it lacked no variable and no secret: for decisions that another process made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Complete;
+
+/// A credential as good as any, and an address where nobody listens. Nothing is ever sent with it.
+const SOMETHING: &str = "http://127.0.0.1:9";
+
+impl Env for Complete {
+    fn var(&self, name: &str) -> Option<String> {
+        Process.var(name).or_else(|| Some(SOMETHING.to_owned()))
+    }
+
+    fn read(&self, path: &str) -> io::Result<String> {
+        Process.read(path).or_else(|_| Ok(SOMETHING.to_owned()))
+    }
+}

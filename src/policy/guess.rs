@@ -3,10 +3,15 @@
 //! Why it exists: a plan without a gateway, a replay and a note of what differed all start from the same guesses. What it
 //! refuses to know: what was measured since.
 
+use std::sync::Arc;
+
+use serde_json::Value;
+
 use super::snapshot::Snapshot;
-use crate::domain::catalog::{Model, TaskIx};
+use crate::domain::catalog::{Catalog, Model, TaskIx};
 use crate::domain::plan::{Gate, ModelView, View};
 use crate::domain::quality::{Posterior, Prior};
+use crate::domain::verify::Verifier;
 
 /// For upscalers, whose own acceptance the planner does not ask for.
 const NO_PRIOR: Prior = Prior { mean: 0.5, weight: 2.0 };
@@ -22,4 +27,17 @@ impl Snapshot {
         };
         View { models: self.catalog.models.iter().map(model).collect(), ..View::default() }
     }
+}
+
+/// Providers and verifiers that are off although the policy does not say so: they lack an address or a credential.
+pub(super) fn lacking(meaning: &Value, catalog: &Catalog) -> Vec<Arc<str>> {
+    let switched_off = |kind: &str, name: &str| {
+        let rows = meaning.get(kind).and_then(Value::as_array).into_iter().flatten();
+        let row = rows.filter(|row| row.get(0).and_then(Value::as_str) == Some(name)).find_map(|row| row.get(1));
+        row.is_some_and(|row| row.get("off").is_some_and(|off| !off.is_null()))
+    };
+    let providers = catalog.providers.iter().filter(|one| one.off.is_some() && !switched_off("provider", &one.name));
+    let silent = |one: &&Verifier| one.rates.iter().all(Option::is_none) && !switched_off("verifier", &one.name);
+    let verifiers = catalog.verifiers.iter().filter(silent);
+    providers.map(|one| one.name.clone()).chain(verifiers.map(|one| one.name.clone())).collect()
 }

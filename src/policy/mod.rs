@@ -30,7 +30,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 
 pub use diagnostic::{Diagnostic, Label, Severity};
-pub use files::{Origin, Process};
+pub use files::{Complete, Origin, Process};
 pub use fmt::fmt;
 pub use snapshot::{ApiKey, Defaults, Floor, Rule, Snapshot, Tier, Unresolved};
 pub use source::Source;

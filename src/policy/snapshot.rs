@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::classify::Classifier;
 use super::condition::{Condition, Facts};
 use super::diagnostic::Diagnostic;
+use super::guess;
 use super::text;
 use crate::domain::breaker::Settings;
 use crate::domain::budget::Budget;
@@ -49,6 +50,8 @@ pub struct Snapshot {
     pub breaker: Settings,
     /// The pass-through: what it lets by, and for how much.
     pub native: Native,
+    /// Providers and verifiers that the policy has on, and that lack an address or a credential in this process.
+    pub lacking: Vec<Arc<str>>,
     /// What the operator should look at.
     pub warnings: Vec<Diagnostic>,
     classifier: Classifier,
@@ -217,6 +220,7 @@ impl Snapshot {
             native,
         } = parts;
         let classifier = Classifier::new(&catalog.tasks, catalog.default_task);
+        let lacking = guess::lacking(&meaning, &catalog);
         Self {
             digest,
             meaning,
@@ -230,6 +234,7 @@ impl Snapshot {
             budgets,
             breaker,
             native,
+            lacking,
             warnings,
             classifier,
         }

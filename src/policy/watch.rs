@@ -130,6 +130,27 @@ impl Snapshots {
         }))
     }
 
+    /// Loads a policy that may be bad without harm: until its files are good, `stand_in` stands in its place, and
+    /// [`Snapshots::last_reload`] says that it does.
+    pub fn load_beside(settings: Settings, stand_in: Arc<Snapshot>) -> Arc<Self> {
+        let attempt = Attempt::make(&settings);
+        let at = (settings.clock)();
+        let (snapshot, ok, found) = match attempt.outcome {
+            Ok(snapshot) => (Arc::new(snapshot), true, Vec::new()),
+            Err(found) => (stand_in, false, found),
+        };
+        let warnings = if ok { &snapshot.warnings } else { &found };
+        let diagnostics = diagnostic::render(warnings, false);
+        let report = Arc::new(ReloadReport { at, ok, digest: Arc::clone(&snapshot.digest), diagnostics });
+        settings.hook.reloaded(&report);
+        Arc::new(Self {
+            settings,
+            current: ArcSwap::new(snapshot),
+            last: ArcSwap::new(report),
+            tried: tokio::sync::Mutex::new(attempt.tried),
+        })
+    }
+
     /// The policy in force. A request takes it once and keeps it to its end.
     pub fn current(&self) -> Arc<Snapshot> {
         self.current.load_full()

@@ -12,10 +12,12 @@ use super::payload::Payload;
 use super::problem;
 use super::routes::{json, text};
 use super::wire::json::Json;
+use crate::domain::canary::Arm;
 use crate::domain::catalog::{Catalog, Model, Price, Provider, Role, Unit};
 use crate::domain::money::Money;
 use crate::domain::quota::Mode;
-use crate::engine::{BudgetStanding, Engine, ModelStanding, Standing};
+use crate::engine::trial::Mode as TrialMode;
+use crate::engine::{BudgetStanding, Engine, ModelStanding, Standing, TrialStanding};
 use crate::policy::Snapshot;
 use crate::policy::watch::{Cause, ReloadReport};
 use crate::state::limits::{Counting, Left};
@@ -87,6 +89,9 @@ pub(super) async fn metrics(engine: &Arc<Engine>) -> Response<Payload> {
             model.accept.iter().for_each(|accept| telemetry.acceptance(&model.id, &accept.task, accept.posterior));
         }
     }
+    let trial = engine.trial();
+    let tried = trial.as_ref().and_then(|trial| Some((trial.policy.as_deref()?, trial.mode.name())));
+    telemetry.trial(tried, trial.as_ref().map_or("off", |trial| trial.state));
     let counting = engine.counting();
     let (replicas, redis) = heard(counting);
     telemetry.quota_mode(counting.name());
@@ -97,8 +102,14 @@ pub(super) async fn metrics(engine: &Arc<Engine>) -> Response<Payload> {
 /// `POST /-/reload`.
 pub(super) async fn reload(engine: &Arc<Engine>) -> Response<Payload> {
     let report = engine.snapshots().reload(Cause::Asked).await;
+    let trial = engine.reload_trial().await;
     let mut body = Json::default();
-    body.object(|body| last_reload(body, &report));
+    body.object(|body| {
+        last_reload(body, &report);
+        if let Some(report) = &trial {
+            body.key("trial").object(|body| last_reload(body, report));
+        }
+    });
     let mut answer = json(Payload::of(body.finish()));
     if !report.ok {
         *answer.status_mut() = problem::NOT_APPLIED;
@@ -218,6 +229,11 @@ pub(super) fn policy(engine: &Arc<Engine>) -> Response<Payload> {
         body.key("digest").text(&snapshot.digest);
         body.key("files").texts(files(&snapshot.catalog));
         body.key("last_reload").object(|body| last_reload(body, &engine.snapshots().last_reload()));
+        body.key("trial");
+        match engine.trial() {
+            Some(standing) => body.object(|body| trial(body, &standing)),
+            None => body.raw("null"),
+        };
         body.key("warnings").array(&snapshot.warnings, |body, warning| {
             body.text(&warning.to_string());
         });
@@ -245,6 +261,43 @@ fn last_reload(body: &mut Json, report: &ReloadReport) {
     body.key("at").text(&report.at.to_string());
     body.key("policy").text(&report.digest);
     body.key("diagnostics").text(&report.diagnostics);
+}
+
+/// The policy on trial, with the evidence of its canary.
+fn trial(body: &mut Json, standing: &TrialStanding) {
+    body.key("policy").text_or_null(standing.policy.as_deref());
+    body.key("mode").text(standing.mode.name());
+    body.key("state").text(standing.state);
+    if let TrialMode::Canary { percent, .. } = standing.mode {
+        body.key("percent").raw(percent);
+        body.key("in_force").object(|body| arm(body, &standing.in_force));
+        body.key("on_trial").object(|body| arm(body, &standing.candidate));
+    }
+    body.key("stopped");
+    match &standing.stopped {
+        Some(stopped) => body.object(|body| {
+            body.key("why").text(&stopped.why);
+            body.key("at").text(&stopped.at.to_string());
+        }),
+        None => body.raw("null"),
+    };
+    body.key("last_reload").object(|body| last_reload(body, &standing.reload));
+}
+
+fn arm(body: &mut Json, arm: &Arm) {
+    let ((requests, failed), (verdicts, accepted)) = (arm.requests(), arm.verdicts());
+    body.key("requests").raw(requests);
+    body.key("failed").raw(failed);
+    let (each, usual) = arm.cost().map_or((None, None), |(each, usual)| (Some(each), Some(usual)));
+    for (name, micros) in [("each_usd", each), ("usual_usd", usual)] {
+        body.key(name);
+        match micros {
+            Some(micros) => body.number(micros / 1e6),
+            None => body.raw("null"),
+        };
+    }
+    body.key("verdicts").raw(verdicts);
+    body.key("accepted").raw(accepted);
 }
 
 fn terms(body: &mut Json, snapshot: &Snapshot) {

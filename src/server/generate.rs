@@ -115,9 +115,9 @@ impl Call<'_> {
     pub(super) async fn plan(&self, intake: &mut Intake) -> Result<Response<Payload>, Problem> {
         let (body, label) = self.body(intake).await?;
         let inbound = self.inbound(self.told(ask::parse(&body).map_err(Problem::from))?, label, "plan")?;
-        let policy = Arc::clone(&self.engine.snapshot().digest);
+        let policy = self.engine.snapshot_for(inbound.key.as_deref());
         let explained = self.engine.explain(&inbound).await?;
-        Ok(json(plan::plan(&explained, &policy, &inbound.warnings)))
+        Ok(json(plan::plan(&explained, &policy.digest, &inbound.warnings)))
     }
 
     /// `POST /generations/{id}/feedback`.
@@ -184,7 +184,7 @@ impl Call<'_> {
     }
 
     fn with_market<T>(&self, look: impl FnOnce(&openai::Market<'_>) -> T) -> T {
-        let snapshot = self.engine.snapshot();
+        let snapshot = self.engine.snapshot_for(headers::bearer(self.headers).as_deref());
         look(&openai::Market {
             catalog: &snapshot.catalog,
             tiers: snapshot.tiers.iter().map(|tier| &*tier.name).collect(),

@@ -22,6 +22,7 @@ pub mod sql;
 pub mod sqlite;
 pub mod studio;
 mod totals;
+pub mod trials;
 pub mod verdicts;
 mod words;
 

@@ -7,13 +7,14 @@
 //! PRECISION`, `CHECK`, partial indexes; tables end in `WITHOUT ROWID` where their key is not an integer.
 
 /// Each brings a store from one version to the next; the version is how many were applied.
-pub(crate) const MIGRATIONS: [&str; 6] = [
+pub(crate) const MIGRATIONS: [&str; 7] = [
     include_str!("schema/0001_ledger.sql"),
     include_str!("schema/0002_budgets.sql"),
     include_str!("schema/0003_jobs.sql"),
     include_str!("schema/0004_verdicts.sql"),
     include_str!("schema/0005_audit.sql"),
     include_str!("schema/0006_drift.sql"),
+    include_str!("schema/0007_trials.sql"),
 ];
 
 /// A migration as Postgres reads it: tables there have no row number to leave out.

@@ -248,12 +248,46 @@ impl Telemetry {
         self.gauge(Metric::PolicyLastReload, &[]).set(1);
     }
 
-    /// A shadow policy decided too (`same`, `other_model`, `other_plan`, `refused`); what its plan was expected to cost
+    /// A shadow policy decided too (`same`, `other_model`, `other_plan`, `refused`, `served`); what its plan was expected to cost
     /// more than the one that ran, negative when less.
     pub fn shadow(&self, agreement: &'static str, delta: Money) {
         self.counter(Metric::ShadowDecisions, &[agreement]).add(1);
         let direction = if delta < Money::ZERO { "cheaper" } else { "dearer" };
         self.counter(Metric::ShadowDelta, &[direction]).add(delta.micros().unsigned_abs());
+    }
+
+    /// How the trial of a policy stands: its digest and mode where it has one, and a word of `engine/trial.rs`.
+    pub fn trial(&self, policy: Option<(&str, &str)>, state: &str) {
+        self.instruments.clear(Metric::TrialInfo);
+        if let Some((digest, mode)) = policy {
+            self.gauge(Metric::TrialInfo, &[digest, mode]).set(1);
+        }
+        self.one_of(Metric::TrialState, &[], metrics::TRIAL, state);
+    }
+
+    /// A request of a canary ended.
+    pub fn canary_request(&self, on_trial: bool, failed: bool) {
+        let outcome = if failed { "failed" } else { "ok" };
+        self.counter(Metric::CanaryRequests, &[arm(on_trial), outcome]).add(1);
+    }
+
+    /// A request of a canary was answered with pictures: what each cost, and what was usual.
+    pub fn canary_image(&self, on_trial: bool, each: Money, usual: Money) {
+        let arm = [arm(on_trial)];
+        self.counter(Metric::CanaryImages, &arm).add(1);
+        self.usd(Metric::CanaryCost, &arm, each);
+        self.usd(Metric::CanaryUsual, &arm, usual);
+    }
+
+    /// A person's verdict on a picture of a canary.
+    pub fn canary_verdict(&self, on_trial: bool, accepted: bool) {
+        let verdict = if accepted { "accepted" } else { "rejected" };
+        self.counter(Metric::CanaryVerdicts, &[arm(on_trial), verdict]).add(1);
+    }
+
+    /// A canary was stopped: `errors`, `cost` or `acceptance`.
+    pub fn canary_stopped(&self, why: &'static str) {
+        self.counter(Metric::CanaryStops, &[why]).add(1);
     }
 
     /// A person's verdict on a picture of this model.
@@ -282,6 +316,11 @@ impl Telemetry {
             self.gauge(metric, &[before, &[*name]].concat()).set((*name == state).into());
         }
     }
+}
+
+/// Whose plan it was.
+const fn arm(on_trial: bool) -> &'static str {
+    if on_trial { "on_trial" } else { "in_force" }
 }
 
 /// A share as gauges of shares keep it.

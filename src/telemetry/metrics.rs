@@ -72,6 +72,10 @@ const OWN: &[f64] =
 /// From 0 to 1 in tenths, finer where floors lie.
 const SHARE: &[f64] = &[0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0];
 
+/// Whose plan it was during a canary.
+const ARM: Label = of("policy", &["in_force", "on_trial"]);
+/// How the trial of a policy stands, in the words of `engine/trial.rs`.
+pub(super) const TRIAL: &[&str] = &["off", "broken", "same", "shadow", "canary", "stopped"];
 const BUDGET: Label = named("budget", 200);
 const MODEL: Label = named("model", 500);
 const PROVIDER: Label = named("provider", 200);
@@ -253,10 +257,27 @@ metrics! {
     PolicyDecisions = counter Count "tollgate_policy_decisions_total" [RULE, of("result", &["planned", "no_plan"])]
         "Plans made, by the rule that decided.";
     ShadowDecisions = counter Count "tollgate_policy_shadow_decisions_total"
-        [of("agreement", &["same", "other_model", "other_plan", "refused"])]
-        "Requests decided by a shadow policy too, by whether it agreed.";
+        [of("agreement", &["same", "other_model", "other_plan", "refused", "served"])]
+        "Requests decided by a shadow policy too, by whether it agreed; served is what only it would serve.";
     ShadowDelta = counter Usd "tollgate_policy_shadow_delta_usd_total" [of("direction", &["dearer", "cheaper"])]
         "Dollars by which the shadow policy's plans were expected to cost more, or less, than the plans that ran.";
+    TrialInfo = gauge Count "tollgate_policy_trial_info" [named("hash", 1000), of("mode", &["shadow", "canary"])]
+        "1 for the policy on trial, by its digest.";
+    TrialState = gauge Count "tollgate_policy_trial_state" [of("state", TRIAL)]
+        "1 for how the trial of a policy stands: broken when its files are not good, same when it is in force by now.";
+    CanaryRequests = counter Count "tollgate_policy_canary_requests_total" [ARM, of("outcome", &["ok", "failed"])]
+        "Requests during a canary by who planned them; failed is without a plan, a provider or time.";
+    CanaryImages = counter Count "tollgate_policy_canary_images_total" [ARM]
+        "Requests of a canary that were answered with pictures.";
+    CanaryCost = counter Usd "tollgate_policy_canary_cost_usd_total" [ARM]
+        "Dollars of one picture, summed over the requests of a canary that were answered.";
+    CanaryUsual = counter Usd "tollgate_policy_canary_usual_usd_total" [ARM]
+        "Dollars that the policy in force expected one picture to cost, summed over the same requests.";
+    CanaryVerdicts = counter Count "tollgate_policy_canary_verdicts_total"
+        [ARM, of("verdict", &["accepted", "rejected"])]
+        "Verdicts of people on pictures of a canary.";
+    CanaryStops = counter Count "tollgate_policy_canary_stops_total" [of("why", &["errors", "cost", "acceptance"])]
+        "Canaries that this gateway stopped, by what had become worse.";
     Plans = counter Count "tollgate_plans_total" [TASK, of("shape", &["single", "upscaled", "verified", "drafted"])]
         "Plans that ran, by task and by shape: one call, with an upscaler, with a verifier, or best of several drafts.";
     PlanReasons = counter Count "tollgate_plan_candidates_total" [named("reason", 40)]

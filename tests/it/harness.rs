@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tollgate::engine::trial::{Mode, Trial};
 use tollgate::engine::{Engine, Parts};
 use tollgate::policy::watch::Settings;
 use tollgate::policy::{Origin, Override, Process, Snapshots};
@@ -61,12 +62,13 @@ impl House {
     pub(crate) async fn telling(secret: &str, origin: &str) -> Self {
         let signers = Signers::read(&Secret::new(secret).unwrap()).unwrap();
         let webhooks = Webhooks::new(signers, vec![origin.to_owned()]).unwrap();
-        Self::built(Bounds::default(), |policy| policy, |images| images, |engine| engine.telling(webhooks), None).await
+        Self::built(Bounds::default(), |policy| policy, |images| images, |engine, _| engine.telling(webhooks), None)
+            .await
     }
 
     /// With windows of pictures that this encoder compares.
     pub(crate) async fn sampling(encoder: Arc<dyn Encoder>, window: usize) -> Self {
-        let build = |engine: Engine| engine.sampling(encoder, window);
+        let build = |engine: Engine, _: &Path| engine.sampling(encoder, window);
         Self::built(Bounds::default(), stability_alone, |images| images, build, None).await
     }
 
@@ -92,22 +94,64 @@ impl House {
         edit: impl FnOnce(String) -> String,
         store: impl FnOnce(Arc<dyn Images>) -> Arc<dyn Images>,
     ) -> Self {
-        Self::built(bounds, edit, store, |engine| engine, None).await
+        Self::built(bounds, edit, store, |engine, _| engine, None).await
     }
 
     /// With the shipped policy, and Stability at `address`, below `/prefix`, with the key `sk-bare`.
     pub(crate) async fn with_stability_at(address: SocketAddr) -> Self {
-        Self::built(Bounds::default(), |policy| policy, |images| images, |engine| engine, Some(address)).await
+        Self::built(Bounds::default(), |policy| policy, |images| images, |engine, _| engine, Some(address)).await
+    }
+
+    /// With `policy` in force and `candidate` on trial, whose file is [`House::candidate`].
+    pub(crate) async fn trying(policy: &str, candidate: &str, mode: Mode) -> Self {
+        let sandbox = Sandbox::start(listener().await, Options { seed: 7, speed: 200.0 }).await.unwrap();
+        let overrides = overrides(sandbox.addr());
+        let trial = |engine: Engine, data: &Path| {
+            let path = data.join("candidate.toml");
+            std::fs::write(&path, candidate).unwrap();
+            let settings = Settings {
+                origin: Origin::of(&[path]),
+                env: Arc::new(Process),
+                overrides,
+                clock: Arc::new(clock::now),
+                hook: Arc::new(()),
+            };
+            let snapshots = Snapshots::load_beside(settings, engine.snapshot());
+            let telemetry = Arc::clone(engine.telemetry());
+            engine.trying(Trial::new(snapshots, mode, telemetry))
+        };
+        Self::among(sandbox, Bounds::default(), |_| policy.to_owned(), |images| images, trial, None).await
+    }
+
+    /// Where the policy on trial is read.
+    pub(crate) fn candidate(&self) -> PathBuf {
+        self.data.path().join("candidate.toml")
+    }
+
+    /// Where the sandbox stands for each provider.
+    pub(crate) fn overrides(&self) -> BTreeMap<String, Override> {
+        overrides(self.sandbox.addr())
     }
 
     async fn built(
         bounds: Bounds,
         edit: impl FnOnce(String) -> String,
         store: impl FnOnce(Arc<dyn Images>) -> Arc<dyn Images>,
-        build: impl FnOnce(Engine) -> Engine,
+        build: impl FnOnce(Engine, &Path) -> Engine,
         stability: Option<SocketAddr>,
     ) -> Self {
         let sandbox = Sandbox::start(listener().await, Options { seed: 7, speed: 200.0 }).await.unwrap();
+        Self::among(sandbox, bounds, edit, store, build, stability).await
+    }
+
+    async fn among(
+        sandbox: Sandbox,
+        bounds: Bounds,
+        edit: impl FnOnce(String) -> String,
+        store: impl FnOnce(Arc<dyn Images>) -> Arc<dyn Images>,
+        build: impl FnOnce(Engine, &Path) -> Engine,
+        stability: Option<SocketAddr>,
+    ) -> Self {
         let data = tempfile::tempdir().unwrap();
         let policy = data.path().join("policy.toml");
         std::fs::write(&policy, edit(std::fs::read_to_string("policies/default.toml").unwrap())).unwrap();
@@ -137,7 +181,7 @@ impl House {
             keep_prompts: false,
             dice: Some(7),
         });
-        let engine = Arc::new(build(engine));
+        let engine = Arc::new(build(engine, data.path()));
         let open = |listener, plane| Server::start(listener, plane, Arc::clone(&engine), bounds.clone()).unwrap();
         let doors = vec![open(listener().await, Plane::Api), open(listener().await, Plane::Admin)];
         let (api, admin) = (doors[0].address(), doors[1].address());

@@ -24,9 +24,13 @@ mod limits;
 mod native;
 mod onnx;
 mod openai;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod raw;
 mod reckon;
 mod repeats;
+mod replay;
 mod sampling;
 mod sockets;
+mod trial;
 mod webhooks;

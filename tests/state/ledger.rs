@@ -363,6 +363,10 @@ async fn a_later_verdict_of_a_rater_replaces_the_earlier(place: &dyn Place) {
     crate::verdicts::a_later_verdict_of_a_rater_replaces_the_earlier(&*place.open()).await;
 }
 
+async fn the_first_stop_of_a_policy_stands(place: &dyn Place) {
+    crate::verdicts::the_first_stop_of_a_policy_stands(&*place.open()).await;
+}
+
 async fn pictures_are_read_by_place_with_the_newest_verdict(place: &dyn Place) {
     crate::studio::pictures_are_read_by_place_with_the_newest_verdict(&*place.open()).await;
 }
@@ -390,6 +394,7 @@ over_every_ledger! {
         a_thousand_openers_are_all_durable
         what_never_closed_is_in_doubt_after_reopening
         a_later_verdict_of_a_rater_replaces_the_earlier
+        the_first_stop_of_a_policy_stands
         pictures_are_read_by_place_with_the_newest_verdict
         a_baseline_stays_while_the_latest_changes
         sums_count_money_pictures_and_verdicts_once

@@ -1,7 +1,8 @@
-//! Verdicts beside the money: on every ledger.
+//! Verdicts and stopped trials beside the money: on every ledger.
 
 use tollgate::domain::fault::Billed;
 use tollgate::state::Ledger;
+use tollgate::state::trials::{self, Stopped};
 use tollgate::state::verdicts::{Verdict, give, since};
 
 use crate::samples::{at, attempt, closing, ended, opening};
@@ -36,4 +37,14 @@ pub(crate) async fn a_later_verdict_of_a_rater_replaces_the_earlier(ledger: &dyn
     assert_eq!((&*first.generation, &*first.model, &*first.task), ("gen_1", "stability/core", "concept"));
     assert_eq!(first.decision, opening("gen_1", Vec::new()).decision);
     assert_eq!(since(ledger, at(25_000_000)).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn the_first_stop_of_a_policy_stands(ledger: &dyn Ledger) {
+    let stop = |policy: &str, why: &str, second| Stopped { policy: policy.into(), why: why.into(), at: at(second) };
+    assert_eq!(trials::stopped(ledger, "3f9c0a17be42").await, Ok(None));
+    let first = stop("3f9c0a17be42", "errors", 10_000_000);
+    trials::stop(ledger, &first).await.unwrap();
+    trials::stop(ledger, &stop("3f9c0a17be42", "cost", 20_000_000)).await.unwrap();
+    assert_eq!(trials::stopped(ledger, "3f9c0a17be42").await, Ok(Some(first)));
+    assert_eq!(trials::stopped(ledger, "another").await, Ok(None));
 }

@@ -161,6 +161,7 @@ fn planner() -> Board {
     let accept = |bound: &str| level("avg", Metric::Acceptance, &format!("bound=\"{bound}\""), "model, task");
     let price = level("avg", Metric::ModelPrice, "", "model");
     let per_accepted = format!("{price} / {}", level("avg", Metric::Acceptance, "bound=\"mean\"", "model"));
+    let each = |metric| format!("{} / {}", rate(metric, "", "policy"), rate(Metric::CanaryImages, "", "policy"));
     let panels = vec![
         Panel::table("Acceptance", SHARE, "What is believed of each model for each task: lower bound, mean and upper bound of 90 %, and the verdicts behind it.")
             .asks(accept("lower"), "lower")
@@ -189,6 +190,13 @@ fn planner() -> Board {
             .asks(rate(Metric::ShadowDecisions, "", "agreement"), "{{agreement}}"),
         Panel::lines("Shadow policy's price", DOLLARS, "Dollars an hour that its plans were expected to cost more or less.")
             .asks(format!("3600 * {}", rate(Metric::ShadowDelta, "", "direction")), "{{direction}}"),
+        Panel::stack("Canary", PER_SECOND, "Requests while a policy on trial serves a few keys, by whose plan it was and how they ended.")
+            .asks(rate(Metric::CanaryRequests, "", "policy, outcome"), "{{policy}} {{outcome}}"),
+        Panel::lines("Price of a canary's picture", DOLLARS, "Mean dollars of a picture by whose plan it was, beside what the policy in force expected of the same requests.")
+            .asks(each(Metric::CanaryCost), "{{policy}}")
+            .asks(each(Metric::CanaryUsual), "{{policy}}, expected by the policy in force"),
+        Panel::table("Policy on trial", COUNT, "How its trial stands, by instance; a stopped one stays stopped until its files change.")
+            .asks(level("max", Metric::TrialState, "", "instance, state"), "{{instance}} {{state}}"),
         Panel::table("Policy in force", COUNT, "Its digest, by instance; one digest for all replicas.")
             .asks(level("max", Metric::PolicyInfo, "", "instance, hash"), "{{instance}} {{hash}}"),
         Panel::number("Last reload", COUNT, "1 when it took effect, 0 when the policy before it stays.")

@@ -1,11 +1,11 @@
 //! What an engine has beside its parts, as the settings name it.
 //!
-//! Why it exists: a board that replicas share, signed messages and an encoder are there or not, each by a setting. What
-//! it refuses to know: the parts that every engine has. To add one: an `if let` in [`fitted`].
+//! Why it exists: a board that replicas share, signed messages, an encoder and a policy on trial are there or not, each by
+//! a setting. What it refuses to know: the parts that every engine has. To add one: an `if let` in [`fitted`].
 
 use std::sync::Arc;
 
-use super::samples;
+use super::{samples, trial};
 use crate::cli::exit::Failure;
 use crate::cli::settings::Settings;
 use crate::engine::Engine;
@@ -27,7 +27,7 @@ pub(super) async fn fitted(
     if let Some(encoder) = samples::encoder(&settings.audit).await? {
         engine = engine.sampling(encoder, usize::try_from(settings.audit.window).unwrap_or(usize::MAX));
     }
-    Ok(Arc::new(engine))
+    Ok(Arc::new(trial::added(engine, settings)))
 }
 
 /// What tells the ends of jobs, when the settings name a secret to sign with.

@@ -50,6 +50,7 @@ fn as_json(report: &Report, digest: &str) -> Value {
         "decisions": report.decisions,
         "unreadable": report.unreadable,
         "same": report.same,
+        "repriced": report.repriced,
         "usd": {"before": Usd(report.before), "after": Usd(report.after), "ambiguous": Usd(report.ambiguous)},
         "latency_ms": {"before": millis(report.latency.0), "after": millis(report.latency.1)},
         "accept": {
@@ -84,6 +85,9 @@ fn print(report: &Report, digest: &str, console: Console) -> Result<(), Failure>
         report.decisions - report.same - report.refused.values().sum::<usize>(),
         report.refused.values().sum::<usize>(),
     ))?;
+    if report.repriced > 0 {
+        console.data(format_args!("{} of the same plans have another price in this policy", report.repriced))?;
+    }
     if report.unreadable > 0 {
         console.say(format_args!("{} rows of an older build do not say what the planner saw", report.unreadable));
     }

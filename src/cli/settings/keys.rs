@@ -55,6 +55,13 @@ const KEYS: &[(&str, &str, Kind)] = &[
     ("state", "url", Kind::Text(|s| &mut s.state_url)),
     ("traces", "percent", Kind::Whole(0..=100, |s| &mut s.traces.percent)),
     ("traces", "url", Kind::Text(|s| &mut s.traces.url)),
+    ("trial", "evidence", Kind::Whole(1..=1_000_000, |s| &mut s.trial.evidence)),
+    ("trial", "mode", Kind::Choice(&["shadow", "canary"], |s, word| s.trial.canary = word == "canary")),
+    ("trial", "percent", Kind::Whole(1..=100, |s| &mut s.trial.percent)),
+    ("trial", "policy", Kind::Path(|s| &mut s.trial.policy)),
+    ("trial", "stop_acceptance", Kind::Whole(0..=100, |s| &mut s.trial.stop_acceptance)),
+    ("trial", "stop_cost", Kind::Whole(0..=10_000, |s| &mut s.trial.stop_cost)),
+    ("trial", "stop_errors", Kind::Whole(0..=100, |s| &mut s.trial.stop_errors)),
     ("webhooks", "own", Kind::List(|s| &mut s.jobs.own)),
     ("webhooks", "secrets", Kind::Signers(|s| &mut s.jobs.signers)),
 ];

@@ -47,7 +47,7 @@ pub struct View {
 }
 
 /// What is known of one verifier at this moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerifierView {
     /// Why it cannot judge now, in one clause; `None` when it can.
     pub absent: Option<&'static str>,

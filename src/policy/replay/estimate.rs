@@ -55,60 +55,83 @@ pub(super) fn observed(trials: &[Trial]) -> Estimate {
     wilson(&verdicts)
 }
 
-/// The belief in the candidate's choices, corrected by the verdicts on those that it shares with the log.
+/// The belief in the candidate's choices, corrected by the verdicts on those that it shares with the log. What the belief
+/// is wrong by there is taken to be wrong of every choice that the log has tried; of the others the belief's own doubt
+/// stays, all in one direction at worst.
 pub(super) fn doubly_robust(trials: &[Trial]) -> Estimate {
     if trials.is_empty() {
         return unknown();
     }
-    let belief = trials.iter().map(|one| one.after.mean()).sum::<f64>() / trials.len() as f64;
-    let corrections: Vec<f64> = trials
-        .iter()
-        .filter_map(|one| {
-            let verdict = f64::from(u8::from(one.verdict?));
-            let weight = if one.same { 1.0 / one.propensity.max(LEAST_PROPENSITY) } else { 0.0 };
-            Some(weight * (verdict - one.before.mean()))
-        })
-        .collect();
-    let (shift, spread) = mean_and_spread(&corrections);
-    // Nothing in the log speaks of these: the doubt of the belief itself stays, all in one direction at worst.
-    let untried = trials.iter().filter(|one| !one.supported);
-    let (mut below, mut above) = (0.0, 0.0);
-    for one in untried {
+    let all = trials.len() as f64;
+    let belief = trials.iter().map(|one| one.after.mean()).sum::<f64>() / all;
+    let shared = weighed(trials, |one| one.before.mean());
+    // Without a verdict that speaks of it, nothing is known but the belief.
+    let in_the_dark = |one: &&Trial| shared.is_none() || !one.supported;
+    let (mut below, mut above, mut dark) = (0.0, 0.0, 0.0);
+    for one in trials.iter().filter(in_the_dark) {
         below += one.after.mean() - one.after.lower();
         above += one.after.upper() - one.after.mean();
+        dark += 1.0;
     }
-    let (below, above) = (below / trials.len() as f64, above / trials.len() as f64);
+    let lit = 1.0 - dark / all;
+    let (shift, reach, verdicts) =
+        shared.map_or((0.0, 0.0, 0), |shared| (lit * shared.mean, lit * shared.reach, shared.verdicts));
     let value = belief + shift;
-    Estimate {
-        value: value.clamp(0.0, 1.0),
-        interval: Interval {
-            low: (value - Z * spread - below).clamp(0.0, 1.0),
-            high: (value + Z * spread + above).clamp(0.0, 1.0),
-        },
-        verdicts: corrections.len(),
-    }
+    let interval = Interval {
+        low: (value - reach - below / all).clamp(0.0, 1.0),
+        high: (value + reach + above / all).clamp(0.0, 1.0),
+    };
+    Estimate { value: value.clamp(0.0, 1.0), interval, verdicts }
 }
 
-/// By the weights alone, normalised by their sum; `None` where the log has no verdict on a shared choice, or where the
-/// candidate's choices were never tried.
+/// By the weights alone; `None` where the log has no verdict on a shared choice, or where the candidate's choices were
+/// never tried.
 pub(super) fn inverse_propensity(trials: &[Trial]) -> Option<Estimate> {
     if trials.iter().any(|one| !one.supported) {
         return None;
     }
-    let weighted: Vec<(f64, f64)> = trials
+    let Weighed { mean, reach, verdicts } = weighed(trials, |_| 0.0)?;
+    let interval = Interval { low: (mean - reach).max(0.0), high: (mean + reach).min(1.0) };
+    Some(Estimate { value: mean, interval, verdicts })
+}
+
+/// A weighted mean and how far from the truth it may be, two-sided 95 %.
+struct Weighed {
+    mean: f64,
+    reach: f64,
+    verdicts: usize,
+}
+
+/// Of a variance that few verdicts have not shown yet, this many are taken to be as uneven as verdicts can be.
+const UNSEEN: f64 = 2.0;
+/// The variance of a coin.
+const COIN: f64 = 0.25;
+
+/// The verdicts on shared choices, less `than`, each weighted by the inverse of its propensity and all of them by the sum
+/// of the weights (Swaminathan and Joachims, "The Self-Normalized Estimator for Counterfactual Learning", 2015): a few
+/// unlikely choices would else decide alone. Their doubt is Student's over the effective number of verdicts (Kish).
+fn weighed(trials: &[Trial], than: impl Fn(&Trial) -> f64) -> Option<Weighed> {
+    let rows: Vec<(f64, f64)> = trials
         .iter()
         .filter(|one| one.same)
-        .filter_map(|one| Some((1.0 / one.propensity.max(LEAST_PROPENSITY), f64::from(u8::from(one.verdict?)))))
+        .filter_map(|one| Some((one, f64::from(u8::from(one.verdict?)))))
+        .map(|(one, yes)| (1.0 / one.propensity.max(LEAST_PROPENSITY), yes - than(one)))
         .collect();
-    let total: f64 = weighted.iter().map(|(weight, _)| weight).sum();
-    if weighted.is_empty() {
+    let total: f64 = rows.iter().map(|(weight, _)| weight).sum();
+    if rows.is_empty() {
         return None;
     }
-    let value = weighted.iter().map(|(weight, yes)| weight * yes).sum::<f64>() / total;
-    let variance = weighted.iter().map(|(weight, yes)| (weight * (yes - value)).powi(2)).sum::<f64>() / (total * total);
-    let reach = Z * variance.sqrt();
-    let interval = Interval { low: (value - reach).max(0.0), high: (value + reach).min(1.0) };
-    Some(Estimate { value, interval, verdicts: weighted.len() })
+    let mean = rows.iter().map(|(weight, value)| weight * value).sum::<f64>() / total;
+    let seen = rows.iter().map(|(weight, value)| weight * (value - mean).powi(2)).sum::<f64>() / total;
+    let effective = total * total / rows.iter().map(|(weight, _)| weight * weight).sum::<f64>();
+    let variance = (seen * effective + UNSEEN * COIN) / (effective + UNSEEN);
+    Some(Weighed { mean, reach: student(effective) * (variance / effective).sqrt(), verdicts: rows.len() })
+}
+
+/// The 97.5 % quantile of Student's distribution (Abramowitz and Stegun 26.7.5).
+fn student(freedom: f64) -> f64 {
+    let n = freedom.max(1.0);
+    Z + (Z.powi(3) + Z) / (4.0 * n) + (5.0 * Z.powi(5) + 16.0 * Z.powi(3) + 3.0 * Z) / (96.0 * n * n)
 }
 
 /// Wilson's interval (1927): stays inside 0 and 1, also for few verdicts.
@@ -125,17 +148,6 @@ fn wilson(verdicts: &[f64]) -> Estimate {
 
 fn unknown() -> Estimate {
     Estimate { value: f64::NAN, interval: Interval { low: 0.0, high: 1.0 }, verdicts: 0 }
-}
-
-/// The mean, and the standard error of it.
-fn mean_and_spread(values: &[f64]) -> (f64, f64) {
-    if values.len() < 2 {
-        return (0.0, 0.0);
-    }
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    (mean, (variance / n).sqrt())
 }
 
 #[cfg(test)]

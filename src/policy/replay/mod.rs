@@ -2,13 +2,14 @@
 //!
 //! Why it exists: a change of prices, floors or rules is seen in dollars before it goes live. Each logged decision is
 //! made again by the planner's own function over the world that was logged with it; nothing is guessed about the
-//! world of then. What it refuses to know: databases and terminals. What the log cannot tell is said so: a plan that
+//! world of then. What it refuses to know: tables (`log.rs` reads them) and terminals. What the log cannot tell is said so: a plan that
 //! was never bought has an expected price and an estimated acceptance, and plans that the log never tried at all are
 //! counted apart ([`Report::unsupported`]). Limits are those that were seen; that another choice would have left other
 //! room in them is not re-enacted.
 
 pub mod calibrate;
 mod estimate;
+pub mod log;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,7 @@ use super::snapshot::Snapshot;
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::Situation;
 use crate::domain::money::Money;
-use crate::domain::plan::explain::{explain, steps};
+use crate::domain::plan::explain::{self, explain};
 use crate::domain::plan::{Candidate, Planned, Reason, View, plan};
 use crate::domain::request::GenerationRequest;
 
@@ -42,6 +43,10 @@ pub struct Logged {
     pub task: Arc<str>,
     /// The chosen plan in words.
     pub plan: Arc<str>,
+    /// The plan that ran in the end: another one where the chosen one failed, or had no room.
+    pub ran: Arc<str>,
+    /// What the chosen plan was expected to cost.
+    pub expected: Money,
     /// The digest of the policy that chose it.
     pub policy: Arc<str>,
     /// Charged.
@@ -60,7 +65,8 @@ pub struct Logged {
     pub situation: Option<Situation>,
 }
 
-/// What a replay found. Money of changed decisions is the new plan's expected price; all other money is the ledger's.
+/// What a replay found. Money of changed decisions is the new plan's expected price; of the others it is
+/// the ledger's, and what the candidate's prices change of it.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Decisions made again.
@@ -69,6 +75,8 @@ pub struct Report {
     pub unreadable: usize,
     /// Decisions that came out the same.
     pub same: usize,
+    /// Of these, how many the candidate prices otherwise.
+    pub repriced: usize,
     /// Money of then.
     pub before: Money,
     /// Money by the candidate.
@@ -134,7 +142,8 @@ struct Again {
 impl Again {
     /// Under `candidate`; the words are the refusal's.
     fn new(row: &Logged, situation: &Situation, candidate: &Snapshot) -> Result<Self, String> {
-        let request = candidate.resolve(situation.ask.clone(), &row.key).map_err(|unresolved| unresolved.detail)?;
+        let mut request = candidate.resolve(situation.ask.clone(), &row.key).map_err(|unresolved| unresolved.detail)?;
+        request.approved = situation.approved(&candidate.catalog);
         let view = situation.view(&candidate.catalog, candidate.guess(request.task));
         Ok(Self { request, view, day: situation.day })
     }
@@ -158,7 +167,7 @@ impl Again {
 pub fn replay(log: &[Logged], candidate: &Snapshot) -> Report {
     let mut run = Run {
         candidate,
-        tried: log.iter().map(|row| (&*row.task, &*row.plan)).collect(),
+        tried: log.iter().map(|row| (&*row.task, &*row.ran)).collect(),
         hit: BTreeSet::new(),
         trials: Vec::with_capacity(log.len()),
         spans: (Duration::ZERO, Duration::ZERO),
@@ -200,7 +209,7 @@ impl Run<'_> {
         let to = words(best, catalog);
         let same = *to == *row.plan;
         let supported = same || self.tried.contains(&(&*row.task, &*to));
-        let bought = planned.candidates.iter().find(|one| same || *words(one, catalog) == *row.plan);
+        let bought = planned.candidates.iter().find(|one| same || *words(one, catalog) == *row.ran);
         self.trials.push(Trial {
             verdict: row.accepted,
             propensity: row.propensity,
@@ -214,7 +223,9 @@ impl Run<'_> {
         self.report.unsupported += usize::from(!supported);
         if same {
             self.report.same += 1;
-            self.report.after += row.settled;
+            // What was paid then, and what the candidate's prices change of it.
+            self.report.after += row.settled + (best.quote.expected - row.expected);
+            self.report.repriced += usize::from(best.quote.expected != row.expected);
         } else {
             self.report.after += best.quote.expected;
             changed(&mut self.report, row, to, best.quote.expected);
@@ -251,9 +262,7 @@ fn changed(report: &mut Report, row: &Logged, to: String, cost: Money) {
 
 /// A plan in words, as the ledger writes it: `stability/sd3.5-medium → resize`.
 pub fn words(candidate: &Candidate, catalog: &Catalog) -> String {
-    let steps = steps(candidate, catalog);
-    let names: Vec<_> = steps.iter().map(|step| step.model.as_deref().unwrap_or(step.op)).collect();
-    names.join(" → ")
+    explain::words(&explain::steps(candidate, catalog))
 }
 
 /// Whether a better plan than the chosen one was dropped only for a limit.
