@@ -1,6 +1,6 @@
 //! What is promised under kills, crowds, losses and bad timing, tried, with the providers' own bill as the truth.
 //!
-//! Each test prints its figures with their N, and its seed. Longer runs: `TOLLGATE_KILLS=10000`, `TOLLGATE_STORM_S=60`,
+//! Each test prints its figures with their N, and its seed. Longer runs: `TOLLGATE_KILLS=10000`, `TOLLGATE_STORM_S=600`,
 //! `TOLLGATE_SCHEDULES=100000` before the test command.
 #![allow(
     clippy::zombie_processes,
@@ -18,8 +18,12 @@
 mod board;
 #[path = "chaos/failpoints.rs"]
 mod failpoints;
+#[path = "chaos/handles.rs"]
+mod handles;
 #[path = "chaos/kills.rs"]
 mod kills;
+#[path = "support/postgres.rs"]
+mod postgres;
 #[path = "support/redis.rs"]
 #[allow(dead_code, reason = "shared with the tests of state")]
 mod redis;
@@ -27,6 +31,8 @@ mod redis;
 mod registry;
 #[path = "chaos/replicas.rs"]
 mod replicas;
+#[path = "chaos/shared.rs"]
+mod shared;
 #[path = "chaos/storm.rs"]
 mod storm;
 #[path = "chaos/world.rs"]

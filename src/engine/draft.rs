@@ -35,6 +35,11 @@ impl Draft {
         Self { index, model, artifact, number: 0, verdict: None }
     }
 
+    /// Itself, enlarged: still the picture of its own seed, whatever the upscaler calls its.
+    pub(super) fn enlarged(self, artifact: Artifact) -> Self {
+        Self { artifact: Artifact { seed: self.artifact.seed, ..artifact }, ..self }
+    }
+
     pub(super) fn passed(&self) -> bool {
         self.verdict.is_some_and(|verdict| verdict.passed)
     }

@@ -15,7 +15,7 @@ use super::account::Times;
 use super::admit::{ahead, course};
 use super::buy::{Bought, Unit};
 use super::draft::{Draft, Made, Make, Way};
-use super::finish::{self, Artifact};
+use super::finish;
 use super::hold::Reservation;
 use super::world::Bound;
 use crate::domain::catalog::{Dialect, Model, ModelIx, Provider};
@@ -186,6 +186,7 @@ impl Run<'_> {
                 .collect::<Result<_, _>>()
                 .map_err(|_| Ended::NextPlan);
         }
+        let (mut enlarged, drafts) = self.enlarged_before(upscaler, size, drafts);
         let units = drafts.iter().map(|draft| {
             let seed = draft.artifact.seed.filter(|_| model.seed);
             Unit { indices: vec![draft.index], input: Some(draft.artifact.clone()), size, listed: None, seed }
@@ -193,11 +194,11 @@ impl Run<'_> {
         let (bought, end) = self.buy(upscaler, units.collect(), has_next).await;
         end?;
         // The seed of the answer is the draft's: the upscaler's own names nothing that a caller could ask for.
-        let enlarged = bought.into_iter().filter_map(|Bought { index, artifact }| {
+        enlarged.extend(bought.into_iter().filter_map(|Bought { index, artifact }| {
             let draft = drafts.iter().find(|draft| draft.index == index)?.clone();
-            Some(Draft { artifact: Artifact { seed: draft.artifact.seed, ..artifact }, ..draft })
-        });
-        Ok(enlarged.collect())
+            Some(draft.enlarged(artifact))
+        }));
+        Ok(enlarged)
     }
 
     /// Fits, encodes, hashes and stores every picture.

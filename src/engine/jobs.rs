@@ -163,9 +163,7 @@ impl Engine {
         let (message, body) = message(&job, JobState::Cancelled, None);
         let cancelled = self.desk.jobs.cancel(id, clock::now(), (&message, &body)).await;
         if cancelled.map_err(|why| self.unkept(&why))? {
-            if let Some(running) = self.desk.running().get(id) {
-                running.notify_one();
-            }
+            self.call_off(std::iter::once(&job.id));
             self.desk.tell(&job.id);
         }
         let job = self.job_of(&tenant, id).await?;
@@ -200,7 +198,13 @@ impl Engine {
         if alone {
             self.requeue(Timestamp::MAX).await;
         }
-        tokio::join!(self.take_up(most), self.keep_hold(), self.send_webhooks(), self.clear_doubts());
+        tokio::join!(
+            self.take_up(most),
+            self.keep_hold(),
+            self.call_off_lost(),
+            self.send_webhooks(),
+            self.clear_doubts()
+        );
     }
 
     async fn take_up(self: &Arc<Self>, most: usize) {
@@ -230,6 +234,30 @@ impl Engine {
             }
             self.requeue(now).await;
             self.count_jobs().await;
+        }
+    }
+
+    /// Stops what is no longer held here: called off at another replica, or taken up by one after a long silence.
+    async fn call_off_lost(&self) {
+        loop {
+            sleep(LOOK).await;
+            // What is begun is held already, so this order of looks misses nothing that has just begun.
+            let under_way: Vec<Arc<str>> = self.desk.running().keys().cloned().collect();
+            if under_way.is_empty() {
+                continue;
+            }
+            match self.desk.jobs.held(&self.name).await {
+                Ok(held) => self.call_off(under_way.iter().filter(|id| !held.iter().any(|other| **other == ***id))),
+                Err(why) => drop(self.unkept(&why)),
+            }
+        }
+    }
+
+    fn call_off<'a>(&self, jobs: impl Iterator<Item = &'a Arc<str>>) {
+        for id in jobs {
+            if let Some(running) = self.desk.running().get(id) {
+                running.notify_one();
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::admit::normalise;
 use super::conclude::{blank_receipt, fill, joined};
+use super::draft::Draft;
 use super::kept;
 use super::replay::{Free, Identity, Scope, told};
 use super::served::{How, Inbound};
@@ -91,17 +92,15 @@ impl Drop for GivenBack {
 impl Order {
     /// Takes up what an earlier purchase left: the plan must then be one of the model that made it.
     fn resume(&mut self, free: Free) {
-        let found = free.drafts.first().filter(|_| self.given.is_none()).map(|draft| draft.model);
-        if let Some(model) =
-            found.filter(|ix| self.snapshot.catalog.model(*ix).is_some_and(|model| model.sizes().is_some()))
-        {
+        let catalog = &self.snapshot.catalog;
+        let generated = |draft: &Draft| catalog.model(draft.model).is_some_and(|model| model.sizes().is_some());
+        let found = free.drafts.iter().find(|draft| generated(draft)).map(|draft| draft.model);
+        if let Some(model) = found.filter(|_| self.given.is_none()) {
             self.request.pinned = Some(model);
         }
-        self.claim = free.claim;
-        // A second pass begins with the draft that was approved, and with nothing else.
-        if self.given.is_none() {
-            self.drafts = free.drafts;
-        }
+        // A second pass begins with the draft that was approved; what that was enlarged to is bought already.
+        let kept = free.drafts.into_iter().filter(|draft| self.given.is_none() || !generated(draft)).collect();
+        (self.claim, self.drafts) = (free.claim, kept);
     }
 }
 

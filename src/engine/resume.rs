@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::Engine;
 use super::buy::{Conversation, Unit};
 use super::draft::Draft;
+use super::execute::Run;
 use super::finish::{self, Artifact};
 use crate::domain::catalog::{Model, ModelIx};
 use crate::domain::fault::Billed;
@@ -322,6 +323,27 @@ impl Engine {
             }
             Err(_) => None,
         }
+    }
+}
+
+impl Run<'_> {
+    /// Parts what an earlier run of this ask had enlarged from what is still to be.
+    pub(super) fn enlarged_before(
+        &self,
+        upscaler: ModelIx,
+        size: Size,
+        drafts: Vec<Draft>,
+    ) -> (Vec<Draft>, Vec<Draft>) {
+        let (mut enlarged, mut rest) = (Vec::new(), Vec::new());
+        for draft in drafts {
+            let same = |other: &&Draft| other.model == upscaler && other.index == draft.index;
+            let found = self.drafts.iter().filter(same).find(|other| other.artifact.asked == size);
+            match found.map(|other| other.artifact.clone()) {
+                Some(artifact) => enlarged.push(draft.enlarged(artifact)),
+                None => rest.push(draft),
+            }
+        }
+        (enlarged, rest)
     }
 }
 

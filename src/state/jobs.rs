@@ -47,6 +47,8 @@ const RENEW: &str = "UPDATE job SET until_us = ?2 WHERE state = 'running' AND ow
 const REQUEUE_LAPSED: &str =
     "UPDATE job SET state = 'queued', owner = NULL, until_us = NULL WHERE state = 'running' AND until_us <= ?1";
 
+const HELD: &str = "SELECT id FROM job WHERE state = 'running' AND owner = ?1";
+
 const END: &str = "UPDATE job SET state = ?3, ended_us = ?4, answer = ?5, owner = NULL, until_us = NULL \
      WHERE id = ?1 AND owner = ?2 AND state = 'running'";
 
@@ -242,6 +244,12 @@ impl Jobs {
     /// Holds everything that `owner` has under way until then.
     pub async fn renew(&self, owner: &str, until: Timestamp) -> Result<(), LedgerFault> {
         self.changed(RENEW, [owner.into(), micros(until).into()]).await.map(drop)
+    }
+
+    /// Ids of everything that `owner` has under way.
+    pub async fn held(&self, owner: &str) -> Result<Vec<String>, LedgerFault> {
+        let rows = self.0.rows(HELD, vec![owner.into()]).await?;
+        rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
     }
 
     /// Queues again what nobody holds any more; how many.

@@ -161,6 +161,16 @@ fn barred(error: &reqwest::Error) -> bool {
 mod tests {
     use super::*;
 
+    /// Every name is this machine or its neighbour.
+    struct Here;
+
+    impl Resolve for Here {
+        fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
+            let here: Vec<std::net::SocketAddr> = ["127.0.0.1:0", "10.0.0.1:0"].map(|at| at.parse().unwrap()).into();
+            Box::pin(async move { Ok(Box::new(here.into_iter()) as reqwest::dns::Addrs) })
+        }
+    }
+
     fn secrets(text: &str) -> Result<Signers, String> {
         Signers::read(&Secret::new(text).unwrap())
     }
@@ -207,6 +217,11 @@ mod tests {
             let delivery = Delivery { url, id: "a", timestamp: 1, body: "{}" };
             assert_eq!(webhooks.send(&delivery).await, Delivered::Barred, "{url}");
         }
+        // The resolver that connects is the one that checks: a name that was public and no longer is, is not called.
+        let here = Webhooks::with_resolver(webhooks.signers.clone(), Vec::new(), &(Arc::new(Here) as Arc<dyn Resolve>));
+        let named = Delivery { url: "http://hooks.example.com/", id: "a", timestamp: 1, body: "{}" };
+        assert!(webhooks.allows(named.url));
+        assert_eq!(here.unwrap().send(&named).await, Delivered::Barred);
         let own = Delivery { url: "http://127.0.0.1:9/hook", id: "a", timestamp: 1, body: "{}" };
         assert_eq!(webhooks.send(&own).await, Delivered::NotYet, "the operator's own may be anywhere");
     }

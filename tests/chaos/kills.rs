@@ -23,13 +23,18 @@ const CLIENTS: usize = 12;
 const MODEL: &str = "ideogram/v3-flash";
 
 /// A gateway as users run it.
-struct Gateway {
+pub(crate) struct Gateway {
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Gateway {
     fn start(world: &World, data: &Path) -> Self {
+        Self::with(world, data, &[])
+    }
+
+    /// With further settings from the environment.
+    pub(crate) fn with(world: &World, data: &Path, settings: &[(&str, &str)]) -> Self {
         let policy = world.policy(|text| text);
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
         command.env_clear().args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"]).arg(data);
@@ -37,7 +42,8 @@ impl Gateway {
             .arg("--policy")
             .arg(policy)
             .env("TOLLGATE_LOG__LEVEL", "error")
-            .env("TOLLGATE_LEDGER__DURABILITY", "process");
+            .env("TOLLGATE_LEDGER__DURABILITY", "process")
+            .envs(settings.iter().copied());
         for (prefix, key) in tollgate::sandbox::providers() {
             let name = prefix.to_uppercase();
             command.env(
@@ -58,7 +64,14 @@ impl Gateway {
         Self { child, url }
     }
 
-    fn kill(mut self) {
+    /// Ends it with `kill -9`.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }

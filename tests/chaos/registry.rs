@@ -54,6 +54,25 @@ fn no_schedule_breaks_a_flight() {
     assert!(total.followed > 0 && total.grounded > 0 && total.crashed > 0);
 }
 
+/// What a flight landed with answers those who come later for as long as it says, and only its own ask.
+#[tokio::test(start_paused = true)]
+async fn a_landing_is_remembered_for_seconds() {
+    let seconds = std::time::Duration::from_secs;
+    let flights = Flights::<u64>::default();
+    let print = |name: &str| Fingerprint::of_key("t", "r", name);
+    let (key, ask) = (print("key"), print("ask"));
+    let Joined::Lead(lead, _seat) = flights.join(key, ask) else { panic!("nobody flew before") };
+    lead.land(7, Some(seconds(15)));
+    tokio::time::advance(seconds(14)).await;
+    assert!(matches!(flights.join(key, ask), Joined::Landed(7)));
+    assert!(matches!(flights.join(print("another's key"), ask), Joined::Lead(..)));
+    tokio::time::advance(seconds(2)).await;
+    let Joined::Lead(lead, _seat) = flights.join(key, ask) else { panic!("it was remembered for too long") };
+    // A failure is told to those who wait, and to nobody after them.
+    lead.land(8, None);
+    assert!(matches!(flights.join(key, ask), Joined::Lead(..)));
+}
+
 fn run(seed: u64) -> Seen {
     let mut dice = StdRng::seed_from_u64(seed);
     let flights = Flights::<u64>::default();

@@ -12,6 +12,7 @@ use tollgate::policy::watch::Settings;
 use tollgate::policy::{Origin, Override, Process, Snapshots};
 use tollgate::sandbox::{Options, Sandbox};
 use tollgate::server::{Bounds, Plane, Server};
+use tollgate::state::postgres::PostgresLedger;
 use tollgate::state::{Durability, Ledger, images::StoredImages, limits::LocalLimits, sqlite::SqliteLedger};
 use tollgate::telemetry::{Telemetry, clock};
 use tollgate::transport::{HttpTransport, Secret, Transport};
@@ -47,10 +48,8 @@ impl World {
 
     /// The next call of the provider that the tests pin stalls there for so long.
     pub(crate) async fn stall(&self, at: &str, stall: std::time::Duration) {
-        let fault = serde_json::json!([{"provider": "ideogram", "at": at, "stall_ms": u64::try_from(stall.as_millis()).unwrap(), "times": 1}]);
-        let url = format!("http://{}/_sandbox/faults", self.sandbox.addr());
-        let reply = self.client.put(url).body(fault.to_string()).send().await.unwrap();
-        assert!(reply.status().is_success(), "{}", reply.text().await.unwrap());
+        let stall_ms = u64::try_from(stall.as_millis()).unwrap();
+        self.faults(&serde_json::json!([{"provider": "ideogram", "at": at, "stall_ms": stall_ms, "times": 1}])).await;
     }
 
     /// Where the policy stands, written with `edit` when it is not there yet.
@@ -69,6 +68,21 @@ impl World {
         let ledger = Arc::new(SqliteLedger::open(ledger, Durability::Process).unwrap());
         let transport = Arc::new(HttpTransport::new().unwrap());
         (engine(&policy, self.folder.path(), self.sandbox.addr(), Arc::clone(&ledger) as _, transport), ledger)
+    }
+
+    /// A gateway's engine on books that it shares, and pictures that all share.
+    pub(crate) fn replica(&self, ledger: &str) -> Arc<Engine> {
+        let policy = self.policy(|text| text);
+        let ledger = Arc::new(PostgresLedger::open(ledger).unwrap());
+        let transport = Arc::new(HttpTransport::new().unwrap());
+        Arc::new(engine(&policy, self.folder.path(), self.sandbox.addr(), ledger, transport))
+    }
+
+    /// Tells the sandbox what goes wrong from here on.
+    pub(crate) async fn faults(&self, faults: &Value) {
+        let url = format!("http://{}/_sandbox/faults", self.sandbox.addr());
+        let reply = self.client.put(url).body(faults.to_string()).send().await.unwrap();
+        assert!(reply.status().is_success(), "{}", reply.text().await.unwrap());
     }
 
     /// Opens a door to an engine.

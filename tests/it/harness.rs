@@ -243,6 +243,12 @@ impl House {
         calls.as_array().unwrap().iter().filter(charged).count()
     }
 
+    /// Calls that reached the sandbox.
+    pub(crate) async fn calls(&self) -> usize {
+        let calls = Wire::connect(self.sandbox.addr()).await.get("/_sandbox/calls", &[]).await.json();
+        calls.as_array().unwrap().len()
+    }
+
     /// Tells the sandbox what goes wrong.
     pub(crate) async fn faults(&self, faults: &Value) {
         let mut wire = Wire::connect(self.sandbox.addr()).await;

@@ -195,7 +195,7 @@ async fn an_end_is_told_signed_and_told_again_until_it_arrives() {
 }
 
 /// Answers one webhook, and gives its head and body.
-async fn hook(sink: &TcpListener, status: &str) -> (String, String) {
+pub(crate) async fn hook(sink: &TcpListener, status: &str) -> (String, String) {
     let (mut tcp, _): (TcpStream, _) =
         tokio::time::timeout(Duration::from_secs(30), sink.accept()).await.unwrap().unwrap();
     let mut bytes = Vec::new();

@@ -176,9 +176,15 @@ pub(super) enum Kind {
     Rule,
 }
 
+/// The index that lets one purchase hold a claim.
+const CLAIM: &str = "generation_claim";
+
 /// What this error is about.
 pub(super) fn kind(error: &Error) -> Kind {
+    let constraint = error.as_db_error().and_then(tokio_postgres::error::DbError::constraint);
     match error.code() {
+        // Another replica took a claim between our look and our write: the next look finds it there.
+        Some(_) if constraint == Some(CLAIM) => Kind::Conflict,
         Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED) => Kind::Conflict,
         Some(code) if code.code().starts_with("23") => Kind::Rule,
         // Class 57P: the server ends the connection.
