@@ -6,7 +6,7 @@
 //! same request, and the two groups by what is left. The verdict is asked for after every request, so the bound is one
 //! that holds at all times at once: the normal mixture of Howard, Ramdas, `McAuliffe` and Sekhon, "Time-uniform,
 //! nonparametric, nonasymptotic confidence sequences" (2021), equation 14. What it refuses to know: who is among the
-//! few, and how requests run. To add a measure: a [`Sum`] in [`Arm`], its bar in [`Bars`], its turn in [`judge`].
+//! few, and how requests run. To add a measure: a `Sum` in [`Arm`], its bar in [`Bars`], its turn in [`judge`].
 
 use super::money::Money;
 
