@@ -50,7 +50,7 @@ pub struct House {
     notes: Vec<String>,
 }
 
-/// How often verdicts of other replicas are looked for.
+/// How often verdicts of other replicas are looked for, where nothing tells of them.
 const VERDICTS: Duration = Duration::from_secs(5);
 
 /// Counts reloads and puts them into the log.
@@ -92,7 +92,7 @@ impl House {
         // Books with one writer: what is under way at its start belongs to nobody.
         let (notes, alone) = (notes(&settings, &snapshot, &books), !books.shared);
         let transport = HttpTransport::new().map_err(|why| Failure::usage(why.to_string()))?;
-        let (limits, board) = shared::meet(&settings, &telemetry).await?;
+        let shared::Meeting { limits, places } = shared::meet(&settings, &telemetry).await?;
         let engine = Engine::new(Parts {
             snapshots: Arc::clone(&snapshots),
             ledger: books.ledger,
@@ -104,7 +104,7 @@ impl House {
             keep_prompts: settings.log.prompts,
             dice: None,
         });
-        let engine = fitting::fitted(engine, board, &settings).await?;
+        let engine = fitting::fitted(engine, places, &settings).await?;
         let (bounds, opened) = (bounds(&settings), clock::now());
         let door = |listener, plane| {
             Server::start(listener, plane, Arc::clone(&engine), bounds.clone())
@@ -183,6 +183,7 @@ impl House {
             loop {
                 tokio::select! {
                     () = tokio::time::sleep(VERDICTS) => {}
+                    () = engine.judged_elsewhere() => {}
                     _ = stop.wait_for(|stop| *stop) => return,
                 }
                 if let Err(fault) = engine.learn().await {

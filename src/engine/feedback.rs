@@ -11,6 +11,7 @@ use super::Engine;
 use crate::domain::refusal::Refusal;
 use crate::policy::Snapshot;
 use crate::state::LedgerFault;
+use crate::state::tally::Tally;
 use crate::state::verdicts::{self, Judgement, Verdict};
 use crate::telemetry::clock;
 
@@ -88,8 +89,26 @@ impl Engine {
             decision: record.opening.decision,
         };
         self.believe(&snapshot, vec![judgement]);
+        if let Some(tally) = self.tally.clone() {
+            self.tasks.spawn(async move { tally.add().await });
+        }
         self.telemetry.verdict(&closing.model, &record.opening.task, feedback.accepted);
         Ok(Taken { generation: verdict.generation, rater, model: closing.model, task: record.opening.task, replaced })
+    }
+
+    /// The same, counting its verdicts together with those of the other replicas.
+    #[must_use]
+    pub fn tallying(mut self, tally: Arc<dyn Tally>) -> Self {
+        self.tally = Some(tally);
+        self
+    }
+
+    /// Resolves when another replica has taken verdicts that [`Engine::learn`] would find; never without replicas.
+    pub async fn judged_elsewhere(&self) {
+        match &self.tally {
+            Some(tally) => tally.changed().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Reads what other replicas took: verdicts (the first time, all that still count), and whether the policy on trial was

@@ -66,6 +66,7 @@ use crate::state::doubts::Doubts;
 use crate::state::flights::Flights;
 use crate::state::flights::board::Board;
 use crate::state::jobs::Jobs;
+use crate::state::tally::Tally;
 use crate::state::{AmbiguousSum, Images, Ledger, LedgerFault, Limits, Reader};
 use crate::telemetry::{Receipt, Telemetry, clock, trace};
 use crate::transport::Transport;
@@ -132,6 +133,7 @@ pub struct Engine {
     trial: Option<Arc<Trial>>,
     flights: Flights<Landed>,
     board: Option<Arc<dyn Board>>,
+    tally: Option<Arc<dyn Tally>>,
     desk: Desk,
     doubts: Doubts,
     webhooks: Option<Webhooks>,
@@ -198,6 +200,7 @@ impl Engine {
             trial: None,
             flights: Flights::default(),
             board: None,
+            tally: None,
             desk,
             doubts,
             webhooks: None,

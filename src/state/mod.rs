@@ -21,6 +21,7 @@ mod schema;
 pub mod sql;
 pub mod sqlite;
 pub mod studio;
+pub mod tally;
 mod totals;
 pub mod trials;
 pub mod verdicts;

@@ -9,8 +9,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tollgate::engine::Engine;
 use tollgate::server::Server;
+use tollgate::state::redis::Redis;
+use tollgate::state::tally::RedisTally;
 
 use crate::postgres::{self, query};
+use crate::redis::RedisServer;
 use crate::world::World;
 
 const MODEL: &str = "ideogram/v3-flash";
@@ -198,4 +201,44 @@ async fn a_job_that_waits_for_its_turn_is_called_off_from_the_other_replica() {
     println!("called off at the other replica: {:?} until it stopped", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     assert_eq!((pair.world.bought().await, pair.rows("SELECT COUNT(*) FROM attempt")), (1, "1".to_owned()));
+}
+
+/// The count in Redis says that there is something to read; what it is stands in the ledger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_verdict_at_one_replica_is_believed_at_the_other() {
+    let mut pair = Pair::open(|policy| policy).await;
+    let redis = RedisServer::start();
+    (pair.doors, pair.engines) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let meeting = Redis::open(&redis.url()).unwrap();
+        meeting.settled().await;
+        let tally = Arc::new(RedisTally::new(meeting));
+        let engine = pair.world.replica_with(&pair.ledger, |engine| engine.tallying(tally));
+        pair.doors.push(pair.world.door(&engine).await);
+        let listening = Arc::clone(&engine);
+        tokio::spawn(async move {
+            loop {
+                listening.judged_elsewhere().await;
+                listening.learn().await.unwrap();
+            }
+        });
+        pair.engines.push(engine);
+    }
+    let heard = |engine: &Engine| -> f64 {
+        let models = engine.standings().into_iter().flat_map(|provider| provider.models);
+        models.flat_map(|model| model.accept).map(|row| row.posterior.verdicts).sum()
+    };
+    let begun = Instant::now();
+    let mut given = 0;
+    while heard(&pair.engines[1]) < 1.0 {
+        assert!(begun.elapsed() < Duration::from_mins(1), "{given} verdicts, and none was heard of");
+        let (status, made) = pair.generate(0, &format!("judged {given}"), &format!("a lantern, study {given}")).await;
+        assert_eq!(status, 200, "{made}");
+        let path = format!("/generations/{}/feedback", made["id"].as_str().unwrap());
+        assert_eq!(pair.ask(0, Method::POST, &path, &[], &json!({"accepted": false})).await.0, 200);
+        given += 1;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    println!("{given} verdicts at one replica, heard of at the other after {:?}", begun.elapsed());
+    assert!(heard(&pair.engines[0]) >= 1.0);
 }

@@ -72,10 +72,15 @@ impl World {
 
     /// A gateway's engine on books that it shares, and pictures that all share.
     pub(crate) fn replica(&self, ledger: &str) -> Arc<Engine> {
+        self.replica_with(ledger, |engine| engine)
+    }
+
+    /// The same with more.
+    pub(crate) fn replica_with(&self, ledger: &str, more: impl FnOnce(Engine) -> Engine) -> Arc<Engine> {
         let policy = self.policy(|text| text);
         let ledger = Arc::new(PostgresLedger::open(ledger).unwrap());
         let transport = Arc::new(HttpTransport::new().unwrap());
-        Arc::new(engine(&policy, self.folder.path(), self.sandbox.addr(), ledger, transport))
+        Arc::new(more(engine(&policy, self.folder.path(), self.sandbox.addr(), ledger, transport)))
     }
 
     /// Tells the sandbox what goes wrong from here on.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 use tollgate::state::redis::{Redis, Script, State, Trouble};
+use tollgate::state::tally::{RedisTally, Tally as _};
 
 use crate::server::RedisServer;
 
@@ -26,6 +27,39 @@ async fn replicas_count_each_other() {
         assert!(began.elapsed() < LONG);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test]
+async fn what_one_replica_adds_is_news_to_the_others_only() {
+    let server = RedisServer::start();
+    let open = async || {
+        let redis = Redis::open(&server.url()).unwrap();
+        redis.settled().await;
+        RedisTally::new(redis)
+    };
+    let (one, two) = (open().await, open().await);
+    let adding = async {
+        loop {
+            one.add().await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(LONG, async {
+        tokio::select! {
+            () = two.changed() => {}
+            () = adding => {}
+        }
+    })
+    .await
+    .unwrap();
+    // Two looks at least: one's own additions are no news.
+    let quiet = timeout(Duration::from_millis(1_200), async {
+        tokio::join!(one.changed(), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            one.add().await;
+        })
+    });
+    assert!(quiet.await.is_err());
 }
 
 #[tokio::test]

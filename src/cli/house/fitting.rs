@@ -1,25 +1,25 @@
 //! What an engine has beside its parts, as the settings name it.
 //!
-//! Why it exists: a board that replicas share, signed messages, an encoder and a policy on trial are there or not, each by
+//! Why it exists: what replicas share, signed messages, an encoder and a policy on trial are there or not, each by
 //! a setting. What it refuses to know: the parts that every engine has. To add one: an `if let` in [`fitted`].
 
 use std::sync::Arc;
 
+use super::shared::Places;
 use super::{samples, trial};
 use crate::cli::exit::Failure;
 use crate::cli::settings::Settings;
 use crate::engine::Engine;
-use crate::state::flights::board::Board;
 use crate::transport::webhook::Webhooks;
 
 /// The engine with what the settings name beside its parts.
 pub(super) async fn fitted(
     mut engine: Engine,
-    board: Option<Arc<dyn Board>>,
+    places: Option<Places>,
     settings: &Settings,
 ) -> Result<Arc<Engine>, Failure> {
-    if let Some(board) = board {
-        engine = engine.among(board);
+    if let Some(Places { board, tally }) = places {
+        engine = engine.among(board).tallying(tally);
     }
     if let Some(webhooks) = webhooks(settings)? {
         engine = engine.telling(webhooks);
