@@ -26,7 +26,7 @@ type Answers = Mutex<BTreeMap<String, BTreeSet<(String, String)>>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_restless_clients_pay_for_each_want_once() {
-    let (seconds, seed) = (number("TOLLGATE_STORM_S", 60), number("TOLLGATE_SEED", 20_261_122));
+    let (seconds, seed) = (number("TOLLGATE_STORM_S", 20), number("TOLLGATE_SEED", 20_261_122));
     let world = World::open(100.0).await;
     let (engine, _ledger) = world.engine("storm");
     let engine = Arc::new(engine);
