@@ -232,7 +232,7 @@ async fn a_verdict_at_one_replica_is_believed_at_the_other() {
     let mut given = 0;
     while heard(&pair.engines[1]) < 1.0 {
         assert!(begun.elapsed() < Duration::from_mins(1), "{given} verdicts, and none was heard of");
-        let (status, made) = pair.generate(0, &format!("judged {given}"), &format!("a lantern, study {given}")).await;
+        let (status, made) = pair.generate(0, &format!("judged-{given}"), &format!("a lantern, study {given}")).await;
         assert_eq!(status, 200, "{made}");
         let path = format!("/generations/{}/feedback", made["id"].as_str().unwrap());
         assert_eq!(pair.ask(0, Method::POST, &path, &[], &json!({"accepted": false})).await.0, 200);

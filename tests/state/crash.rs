@@ -141,7 +141,7 @@ async fn writes_until_full() {
 #[tokio::test]
 async fn a_full_disk_refuses_and_recovers_without_a_restart() {
     let place = Sqlite::new(Durability::Power);
-    let limited = "trap '' XFSZ; ulimit -S -f 600;";
+    let limited = "trap '' XFSZ; ulimit -S -f 1200;";
     let (mut child, mut out) = child("crash::writes_until_full", limited, &place.path(), 0);
     let mut opened = Vec::new();
     let refused = loop {

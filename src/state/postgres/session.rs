@@ -166,6 +166,9 @@ pub(super) fn tls(config: &Config) -> Result<Option<MakeRustlsConnect>, LedgerFa
 /// What an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// A claim was taken between the look and the write: by another replica, whom the next look finds, or by a command of
+    /// the same batch.
+    Claimed,
     /// Two transactions were in each other's way: the same again may do.
     Conflict,
     /// The connection is gone; what was under way may have happened.
@@ -183,8 +186,7 @@ const CLAIM: &str = "generation_claim";
 pub(super) fn kind(error: &Error) -> Kind {
     let constraint = error.as_db_error().and_then(tokio_postgres::error::DbError::constraint);
     match error.code() {
-        // Another replica took a claim between our look and our write: the next look finds it there.
-        Some(_) if constraint == Some(CLAIM) => Kind::Conflict,
+        Some(_) if constraint == Some(CLAIM) => Kind::Claimed,
         Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED) => Kind::Conflict,
         Some(code) if code.code().starts_with("23") => Kind::Rule,
         // Class 57P: the server ends the connection.

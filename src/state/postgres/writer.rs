@@ -218,7 +218,7 @@ impl Desk {
         match self.commit(session, &batch).await {
             Ok(verdicts) => batch.into_iter().zip(verdicts).for_each(|(command, verdict)| command.answer(verdict)),
             // One command breaks a rule of the schema: it must not take the others with it.
-            Err((Kind::Rule, _)) if batch.len() > 1 => {
+            Err((Kind::Claimed | Kind::Rule, _)) if batch.len() > 1 => {
                 let mut lost = None;
                 for command in batch {
                     match &lost {
@@ -241,7 +241,9 @@ impl Desk {
                 // The server is there and will not write; ends wait for the next look.
                 sleep(RECONNECT.0).await;
             }
-            Err((Kind::Rule, why)) => batch.into_iter().for_each(|command| command.answer(Err(why.clone()))),
+            Err((Kind::Claimed | Kind::Rule, why)) => {
+                batch.into_iter().for_each(|command| command.answer(Err(why.clone())))
+            }
         }
         Ok(())
     }
@@ -268,7 +270,8 @@ impl Desk {
             // A connection that fails here too is gone, and its transaction with it.
             let _ = timeout(PATIENCE, session.run("ROLLBACK")).await;
             tries += 1;
-            if of != Kind::Conflict || tries > CONFLICTS {
+            let again = of == Kind::Conflict || (of == Kind::Claimed && commands.len() == 1);
+            if !again || tries > CONFLICTS {
                 return Err((of, unavailable(&error)));
             }
         }
