@@ -242,7 +242,9 @@ impl Desk {
                 sleep(RECONNECT.0).await;
             }
             Err((Kind::Claimed | Kind::Rule, why)) => {
-                batch.into_iter().for_each(|command| command.answer(Err(why.clone())))
+                for command in batch {
+                    command.answer(Err(why.clone()));
+                }
             }
         }
         Ok(())
