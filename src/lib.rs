@@ -29,7 +29,8 @@
 //! # The way of a request
 //!
 //! 1. `server` reads a head and a body, and makes them an [`engine::Inbound`]; what is wrong with them ends here.
-//! 2. [`engine::Engine::serve`] takes one snapshot, asks who calls, and normalises: task, rule and terms are settled.
+//! 2. [`engine::Engine::serve`] takes one snapshot (for a few callers that of a policy on trial, [`engine::trial`]), asks
+//!    who calls, and normalises: task, rule and terms are settled.
 //! 3. Join: an idempotency key that was answered is replayed, an identical request in flight is followed. Both are free.
 //! 4. [`domain::plan::plan`] ranks every candidate: a pure function, whose output EXPLAIN prints.
 //! 5. Admit and execute: for each step the money is held durably, a limit is drawn on, `provider` encodes, `transport`

@@ -5,6 +5,28 @@ use super::support::{Serving, folder, get, run, tollgate, until};
 /// A model whose provider bills by the picture: the simulators of one's own servers bill nothing.
 const MODEL: &str = "stability/sd3.5-medium";
 
+/// A series of `/metrics`, summed over its labels.
+fn counted(demo: &Serving, metric: &str) -> f64 {
+    let text = get(demo.admin, "/metrics").1;
+    let series = text.lines().filter(|line| line.strip_prefix(metric).is_some_and(|rest| rest.starts_with(['{', ' '])));
+    series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
+#[test]
+fn a_demo_with_traffic_comes_alive_by_itself() {
+    let folder = folder();
+    let any = "127.0.0.1:0";
+    let mut command = tollgate(folder.path());
+    command.args(["demo", "--traffic", "--listen", any, "--admin", any, "--proxy", any, "--sandbox", any]);
+    command.args(["--speed", "200", "--data", "data"]);
+    let demo = Serving::start(command, folder, 4);
+    until("pictures of several people, and what they say of them", || {
+        counted(&demo, "tollgate_images_total") >= 20.0 && counted(&demo, "tollgate_review_verdicts_total") >= 5.0
+    });
+    assert!(counted(&demo, "tollgate_cost_usd_total") > 0.0);
+    assert_eq!(get(demo.api, "/studio").0, 200);
+}
+
 #[test]
 fn a_demo_makes_explains_and_accounts() {
     let demo = Serving::demo("200");

@@ -3,13 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tollgate::engine::{Engine, Parts};
-use tollgate::state::Ledger;
-use tollgate::state::images::StoredImages;
-use tollgate::state::limits::LocalLimits;
-use tollgate::state::reader::Tesseract;
 use tollgate::telemetry::Telemetry;
-use tollgate::transport::HttpTransport;
 
 use crate::harness::{House, bounds, stability_alone};
 
@@ -71,19 +65,8 @@ async fn a_model_that_draws_otherwise_is_told_from_those_that_do_not() {
 
 /// One that was started again, too: it reads what was found, and tells its metrics.
 async fn another_gateway_alerts_as_well(house: &House, series: &str) {
-    let images = tempfile::tempdir().unwrap();
     let telemetry = Telemetry::new(false).unwrap();
-    let engine = Engine::new(Parts {
-        snapshots: Arc::clone(house.engine.snapshots()),
-        ledger: Arc::clone(&house.ledger) as Arc<dyn Ledger>,
-        images: Arc::new(StoredImages::open(&images.path().to_string_lossy()).unwrap()),
-        reader: Arc::new(Tesseract::default()),
-        limits: Arc::new(LocalLimits::new()),
-        transport: Arc::new(HttpTransport::new().unwrap()),
-        telemetry: Arc::clone(&telemetry),
-        keep_prompts: false,
-        dice: Some(1),
-    });
+    let engine = house.another(Arc::clone(&telemetry));
     assert!(!telemetry.render().contains(series));
     assert!(engine.last_audit().await.unwrap().is_some());
     let told = telemetry.render();

@@ -1,17 +1,14 @@
 //! Verdicts: what a person says, what is believed of it, and where the traffic goes.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 use tollgate::domain::request::{Ask, Fit, Prompt};
-use tollgate::engine::{Engine, Feedback, Inbound, Parts, Repeat};
+use tollgate::engine::{Engine, Feedback};
 use tollgate::server::Bounds;
-use tollgate::state::{images::StoredImages, limits::LocalLimits};
-use tollgate::telemetry::{Telemetry, clock};
-use tollgate::transport::HttpTransport;
+use tollgate::telemetry::Telemetry;
 
-use crate::harness::{House, SWORD};
+use crate::harness::{House, SWORD, inbound};
 
 /// Two models of which nothing is known: a cheap general one, and one at twice the price that can write.
 const NOTHING: &str = include_str!("../../benches/nothing_known.toml");
@@ -61,18 +58,7 @@ async fn a_verdict_is_taken_replaced_and_shown() {
     }
 
     // A new process on the same books believes the same.
-    let images = tempfile::tempdir().unwrap();
-    let engine = Engine::new(Parts {
-        snapshots: Arc::clone(house.engine.snapshots()),
-        ledger: Arc::clone(&house.ledger) as Arc<dyn tollgate::state::Ledger>,
-        images: Arc::new(StoredImages::open(&images.path().to_string_lossy()).unwrap()),
-        reader: Arc::new(tollgate::state::reader::Tesseract::default()),
-        limits: Arc::new(LocalLimits::new()),
-        transport: Arc::new(HttpTransport::new().unwrap()),
-        telemetry: Telemetry::new(false).unwrap(),
-        keep_prompts: false,
-        dice: Some(1),
-    });
+    let engine = house.another(Telemetry::new(false).unwrap());
     assert_eq!(engine.learn().await, Ok(2));
     let of = |engine: &Engine| {
         let standings = engine.standings();
@@ -116,19 +102,8 @@ async fn lap(house: &House, prompts: impl Iterator<Item = String>, spoilt: &str)
     for prompt in prompts {
         let mut ask = Ask::of(Prompt::new(prompt.as_str()).unwrap());
         ask.fit = Fit::Nearest;
-        let inbound = Inbound {
-            ask,
-            key: None,
-            request_id: "req_test".into(),
-            idempotency_key: None,
-            repeat: Repeat::default(),
-            share_never: true,
-            warnings: Vec::new(),
-            arrived: tokio::time::Instant::now(),
-            received: clock::now(),
-        };
         let begun = Instant::now();
-        let served = house.engine.serve(inbound).await.unwrap();
+        let served = house.engine.serve(inbound(ask, None)).await.unwrap();
         lap.seconds += begun.elapsed().as_secs_f64();
         let question = json!({"models": [&*served.model], "prompt": prompt, "seed": served.images[0].seed});
         let url = format!("http://{}/_sandbox/verdict", house.sandbox.addr());

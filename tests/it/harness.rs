@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tollgate::domain::request::Ask;
 use tollgate::engine::trial::{Mode, Trial};
-use tollgate::engine::{Engine, Parts};
+use tollgate::engine::{Engine, Inbound, Parts, Repeat};
 use tollgate::policy::watch::Settings;
 use tollgate::policy::{Origin, Override, Process, Snapshots};
 use tollgate::sandbox::{Options, Sandbox};
@@ -26,6 +27,21 @@ use crate::raw::{Answer, Wire};
 
 /// A prompt of the shipped policy's `photo` task.
 pub(crate) const SWORD: &str = "studio photo of sword on table, cinematic lighting";
+
+/// A request that no other shares, as it came just now.
+pub(crate) fn inbound(ask: Ask, key: Option<String>) -> Inbound {
+    Inbound {
+        ask,
+        key: key.map(Into::into),
+        request_id: "req_test".into(),
+        idempotency_key: None,
+        repeat: Repeat::default(),
+        share_never: true,
+        warnings: Vec::new(),
+        arrived: tokio::time::Instant::now(),
+        received: clock::now(),
+    }
+}
 
 /// A running gateway with its sandbox.
 pub(crate) struct House {
@@ -170,23 +186,20 @@ impl House {
         .unwrap_or_else(|found| panic!("{}", tollgate::policy::diagnostic::render(&found, false)));
         let ledger = SqliteLedger::open(data.path().join("tollgate.db"), Durability::Process).unwrap();
         let ledger = Arc::new(ledger);
-        let engine = Engine::new(Parts {
-            snapshots,
-            ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
-            images: store(Arc::new(StoredImages::open(&data.path().join("images").to_string_lossy()).unwrap())),
-            limits: Arc::new(LocalLimits::new()),
-            reader: Arc::new(Tesseract::default()),
-            transport: Arc::new(HttpTransport::new().unwrap()),
-            telemetry: Telemetry::new(false).unwrap(),
-            keep_prompts: false,
-            dice: Some(7),
-        });
+        let images = store(Arc::new(StoredImages::open(&data.path().join("images").to_string_lossy()).unwrap()));
+        let engine = on(snapshots, &ledger, images, Telemetry::new(false).unwrap(), 7);
         let engine = Arc::new(build(engine, data.path()));
         let open = |listener, plane| Server::start(listener, plane, Arc::clone(&engine), bounds.clone()).unwrap();
         let doors = vec![open(listener().await, Plane::Api), open(listener().await, Plane::Admin)];
         let (api, admin) = (doors[0].address(), doors[1].address());
         let native = Server::start_native(listener().await, Arc::clone(&engine), bounds, true).unwrap();
         Self { api, admin, native, engine, ledger, policy, sandbox, doors, data }
+    }
+
+    /// Another engine on the same policy, books and pictures, as after a restart.
+    pub(crate) fn another(&self, telemetry: Arc<Telemetry>) -> Engine {
+        let images = StoredImages::open(&self.data.path().join("images").to_string_lossy()).unwrap();
+        on(Arc::clone(self.engine.snapshots()), &self.ledger, Arc::new(images), telemetry, 1)
     }
 
     /// Money held for calls under way, in attempts.
@@ -282,4 +295,24 @@ fn overrides(sandbox: SocketAddr) -> BTreeMap<String, Override> {
             (prefix.to_owned(), Override { base_url, key: Secret::new(key) })
         })
         .collect()
+}
+
+fn on(
+    snapshots: Arc<Snapshots>,
+    ledger: &Arc<SqliteLedger>,
+    images: Arc<dyn Images>,
+    telemetry: Arc<Telemetry>,
+    dice: u64,
+) -> Engine {
+    Engine::new(Parts {
+        snapshots,
+        ledger: Arc::clone(ledger) as Arc<dyn Ledger>,
+        images,
+        limits: Arc::new(LocalLimits::new()),
+        reader: Arc::new(Tesseract::default()),
+        transport: Arc::new(HttpTransport::new().unwrap()),
+        telemetry,
+        keep_prompts: false,
+        dice: Some(dice),
+    })
 }

@@ -18,7 +18,7 @@ use tollgate::domain::fingerprint::sha256_hex;
 use tollgate::domain::image::{Format, Size};
 use tollgate::domain::money::Money;
 use tollgate::domain::request::{Ask, Fit, Prompt, Quality};
-use tollgate::engine::{Approval, Engine, Feedback, Inbound, Parts, Repeat, Served};
+use tollgate::engine::{Approval, Engine, Feedback, Parts, Served};
 use tollgate::policy::replay::{Report, log, replay};
 use tollgate::policy::watch::Settings;
 use tollgate::policy::{Complete, Origin, Overrides, Snapshot, Snapshots, compile};
@@ -32,7 +32,7 @@ use tollgate::state::{
 use tollgate::telemetry::{Telemetry, clock};
 use tollgate::transport::{Boxed, Endpoint, Transport};
 
-use crate::harness::House;
+use crate::harness::{House, inbound};
 use crate::postgres::Server;
 use crate::raw::Wire;
 
@@ -188,20 +188,6 @@ fn ask(at: usize) -> Ask {
         ask.metadata.insert("stage".to_owned(), "draft".to_owned());
     }
     ask
-}
-
-fn inbound(ask: Ask, key: Option<String>) -> Inbound {
-    Inbound {
-        ask,
-        key: key.map(Into::into),
-        request_id: "req_test".into(),
-        idempotency_key: None,
-        repeat: Repeat::default(),
-        share_never: true,
-        warnings: Vec::new(),
-        arrived: tokio::time::Instant::now(),
-        received: clock::now(),
-    }
 }
 
 /// One caller's request of the day: bought, judged by the sandbox's person, and when it is small and liked, enlarged.

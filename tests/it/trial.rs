@@ -11,58 +11,25 @@ use tollgate::domain::fingerprint::sha256_hex;
 use tollgate::domain::refusal::Refusal;
 use tollgate::domain::request::{Ask, Prompt};
 use tollgate::engine::trial::{Mode, Trial};
-use tollgate::engine::{Engine, Feedback, Inbound, Parts, Repeat, Served};
+use tollgate::engine::{Engine, Feedback, Inbound, Served};
 use tollgate::policy::Snapshots;
-use tollgate::state::{Ledger, images::StoredImages, limits::LocalLimits, reader::Tesseract};
+use tollgate::state::Ledger as _;
 use tollgate::telemetry::{Telemetry, clock};
-use tollgate::transport::HttpTransport;
 
-use crate::harness::House;
+use crate::harness::{self, House};
 
-/// A cheap model and a dear one; the cheap one is good enough for everything.
-const CHEAP: &str = r#"
-version = 1
-[defaults]
-quality = "any"
-deadline = "30s"
-task = "concept"
-review_cost_usd = 0.02
-prior_weight = 20
-explore = "off"
-[tier.any]
-quality = 0.0
-[task.typography]
-quoted_text = true
-[task.concept]
-[provider.stability]
-base_url = "https://api.stability.ai"
-key = "env:STABILITY_API_KEY"
-[provider.ideogram]
-base_url = "https://api.ideogram.ai"
-key = "env:IDEOGRAM_API_KEY"
-[model."stability/sd3.5-flash"]
-sizes = ["1:1 1024x1024"]
-price = [{ from = 2026-01-01, usd = 0.025 }]
-max_seed = 4294967294
-latency = { p50 = "1s", p95 = "2s" }
-accept_default = 0.5
-options = { route = "generate/sd3" }
-[model."ideogram/v1"]
-remote = "V_1"
-sizes = ["1:1 1024x1024"]
-price = [{ from = 2026-01-01, usd = 0.06 }]
-max_seed = 2147483647
-latency = { p50 = "1s", p95 = "2s" }
-accept_default = 0.5
-options = { route = "generate", magic_prompt = "OFF" }
-"#;
+/// A cheap model and a dear one; the cheap one is good enough for everything, and nothing is tried out.
+fn cheap() -> String {
+    include_str!("../../benches/nothing_known.toml")
+        .replace("prior_weight = 2\n", "prior_weight = 20\nexplore = \"off\"\n")
+}
 
 const GENERAL: &str = "stability/sd3.5-flash";
 const SPECIALIST: &str = "ideogram/v1";
 
 /// The same with a rule that takes what matches to the dear model.
 fn dear(when: &str) -> String {
-    format!("{CHEAP}\n[[rule]]\nid = \"dear\"\nwhen = \"{when}\"\nonly = [\"{SPECIALIST}\"]\n")
+    format!("{}\n[[rule]]\nid = \"dear\"\nwhen = \"{when}\"\nonly = [\"{SPECIALIST}\"]\n", cheap())
 }
 
 /// The same for these callers.
@@ -78,17 +45,7 @@ fn secret(at: usize) -> String {
 }
 
 fn inbound(key: Option<usize>, prompt: &str) -> Inbound {
-    Inbound {
-        ask: Ask::of(Prompt::new(prompt).unwrap()),
-        key: key.map(|at| secret(at).into()),
-        request_id: "req_test".into(),
-        idempotency_key: None,
-        repeat: Repeat::default(),
-        share_never: true,
-        warnings: Vec::new(),
-        arrived: tokio::time::Instant::now(),
-        received: clock::now(),
-    }
+    harness::inbound(Ask::of(Prompt::new(prompt).unwrap()), key.map(secret))
 }
 
 fn canary(percent: u8) -> Mode {
@@ -112,7 +69,7 @@ async fn reload(house: &House) -> Value {
 
 #[tokio::test]
 async fn a_shadow_decides_every_request_and_buys_nothing() {
-    let house = House::trying(CHEAP, &dear("task == 'typography'"), Mode::Shadow).await;
+    let house = House::trying(&cheap(), &dear("task == 'typography'"), Mode::Shadow).await;
     let prompts =
         (0..4).map(|n| format!("a sign that says \"NORTH {n}\"")).chain((0..3).map(|n| format!("a fox, {n}")));
     let prompts: Vec<String> = prompts.collect();
@@ -141,7 +98,7 @@ async fn a_shadow_decides_every_request_and_buys_nothing() {
 
 #[tokio::test]
 async fn a_candidate_s_mistakes_are_told_and_change_nothing() {
-    let house = House::trying(CHEAP, "version = 1\n[defaults]\nqualty = 3\n", Mode::Shadow).await;
+    let house = House::trying(&cheap(), "version = 1\n[defaults]\nqualty = 3\n", Mode::Shadow).await;
     let shown = house.ops("/policy").await.json()["trial"].clone();
     assert_eq!((&shown["state"], &shown["policy"]), (&json!("broken"), &Value::Null));
     assert!(shown["last_reload"]["diagnostics"].as_str().unwrap().contains("did you mean `quality`"), "{shown}");
@@ -150,18 +107,15 @@ async fn a_candidate_s_mistakes_are_told_and_change_nothing() {
     assert_eq!(house.ops("/readyz").await.status, 200);
 
     // What cannot make it is refused in the shadow only.
-    std::fs::write(
-        house.candidate(),
-        format!("{CHEAP}\n[[rule]]\nid = \"cap\"\nwhen = \"true\"\nmax_cost_usd = 0.001\n"),
-    )
-    .unwrap();
+    std::fs::write(house.candidate(), cheap() + "\n[[rule]]\nid = \"cap\"\nwhen = \"true\"\nmax_cost_usd = 0.001\n")
+        .unwrap();
     let reloaded = reload(&house).await;
     assert_eq!((&reloaded["ok"], &reloaded["trial"]["ok"]), (&json!(true), &json!(true)), "{reloaded}");
     house.engine.serve(inbound(None, "a fox")).await.unwrap();
     assert_eq!(agreements(&house).await, BTreeMap::from([("refused", 1.0)]));
 
     // Once it is the policy in force, there is nothing to try.
-    std::fs::write(house.candidate(), CHEAP).unwrap();
+    std::fs::write(house.candidate(), cheap()).unwrap();
     reload(&house).await;
     assert_eq!(house.ops("/policy").await.json()["trial"]["state"], "same");
     assert_eq!(house.metric("tollgate_policy_trial_state{state=\"same\"}").await, Some(1.0));
@@ -169,7 +123,7 @@ async fn a_candidate_s_mistakes_are_told_and_change_nothing() {
 
 #[tokio::test]
 async fn a_key_sees_one_policy_and_a_share_of_the_keys_the_candidate() {
-    let house = House::trying(&with_keys(CHEAP, 1_000), &dear("true"), canary(5)).await;
+    let house = House::trying(&with_keys(&cheap(), 1_000), &dear("true"), canary(5)).await;
     let live = house.engine.snapshot().digest.clone();
     let policy = |at: usize| house.engine.snapshot_for(Some(&secret(at))).digest.clone();
     let few: Vec<usize> = (0..1_000).filter(|at| policy(*at) != live).collect();
@@ -190,7 +144,7 @@ async fn a_key_sees_one_policy_and_a_share_of_the_keys_the_candidate() {
     assert_eq!(agreements(&house).await, BTreeMap::from([("other_model", 4.0)]), "both decide every purchase");
     assert!((0..1_000).all(|at| (policy(at) != live) == few.contains(&at)));
 
-    let unkeyed = House::trying(CHEAP, &dear("true"), canary(100)).await;
+    let unkeyed = House::trying(&cheap(), &dear("true"), canary(100)).await;
     assert_eq!(&*unkeyed.engine.serve(inbound(None, "a fox")).await.unwrap().model, GENERAL, "nobody is a few");
 }
 
@@ -216,7 +170,7 @@ async fn until_stopped(
 
 #[tokio::test]
 async fn a_candidate_that_fails_is_stopped_and_stays_stopped() {
-    let house = House::trying(&with_keys(CHEAP, 20), &dear("true"), canary(50)).await;
+    let house = House::trying(&with_keys(&cheap(), 20), &dear("true"), canary(50)).await;
     house.faults(&json!([{"provider": "ideogram", "status": 503}])).await;
     let live = house.engine.snapshot().digest.clone();
     let (mut failed, mut fine) = (0, 0);
@@ -261,19 +215,8 @@ async fn a_candidate_that_fails_is_stopped_and_stays_stopped() {
 
 /// Another engine on the same books and policies.
 fn another(house: &House) -> Engine {
-    let images = tempfile::tempdir().unwrap();
     let telemetry = Telemetry::new(false).unwrap();
-    let engine = Engine::new(Parts {
-        snapshots: Arc::clone(house.engine.snapshots()),
-        ledger: Arc::clone(&house.ledger) as Arc<dyn Ledger>,
-        images: Arc::new(StoredImages::open(&images.path().to_string_lossy()).unwrap()),
-        reader: Arc::new(Tesseract::default()),
-        limits: Arc::new(LocalLimits::new()),
-        transport: Arc::new(HttpTransport::new().unwrap()),
-        telemetry: Arc::clone(&telemetry),
-        keep_prompts: false,
-        dice: Some(1),
-    });
+    let engine = house.another(Arc::clone(&telemetry));
     let settings = tollgate::policy::watch::Settings {
         origin: tollgate::policy::Origin::of(&[house.candidate()]),
         env: Arc::new(tollgate::policy::Process),
@@ -287,7 +230,7 @@ fn another(house: &House) -> Engine {
 
 #[tokio::test]
 async fn a_dearer_candidate_is_stopped() {
-    let house = House::trying(&with_keys(CHEAP, 20), &dear("true"), canary(50)).await;
+    let house = House::trying(&with_keys(&cheap(), 20), &dear("true"), canary(50)).await;
     let shown = until_stopped(&house, 4, async |_, landed| drop(landed.unwrap())).await;
     println!("{shown}");
     assert_eq!(shown["stopped"]["why"], "cost");
@@ -301,7 +244,7 @@ async fn a_dearer_candidate_is_stopped() {
 #[tokio::test]
 async fn a_candidate_that_people_reject_is_stopped() {
     let bars = Bars { evidence: 12, cost: 10.0, ..Bars::default() };
-    let house = House::trying(&with_keys(CHEAP, 20), &dear("true"), Mode::Canary { percent: 50, bars }).await;
+    let house = House::trying(&with_keys(&cheap(), 20), &dear("true"), Mode::Canary { percent: 50, bars }).await;
     let live = house.engine.snapshot().digest.clone();
     let mut asked = 0;
     let shown = until_stopped(&house, 12, async |key, landed| {
