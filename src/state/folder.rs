@@ -2,9 +2,9 @@
 //!
 //! Why it exists: the usual store is a folder, where one hop to a blocking thread that looks, writes, flushes and renames
 //! is all that is needed. `object_store`'s local store takes a hop for each step and a quarter to a third more CPU, which
-//! at a megabyte is as much as parsing the reply. What it refuses to know: hashes.
+//! at a megabyte is as much as parsing the reply. Small pictures share files (`packs.rs`). What it refuses to know: hashes.
 //!
-//! With [`Durability::Power`] a picture is written beside its name, flushed and renamed, so that it appears whole or not
+//! With [`Durability::Power`] a larger picture is written beside its name, flushed and renamed, so that it appears whole or not
 //! at all; a kill in between leaves a file whose name begins with a dot, which nothing reads. With
 //! [`Durability::Process`] it is written under its name at once: only a kill within that write leaves it short, and a
 //! short one is neither served (its hash is wrong) nor kept (the next put replaces it).
@@ -18,15 +18,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::Durability;
+use super::packs::Packs;
 
-/// The largest picture that is written without a hop: it fits a few pages of the cache.
-const INLINE: usize = 64 * 1024;
+/// The largest picture that shares a file. Without a flush it is written without a hop: it fits a few pages of the cache.
+const SMALL: usize = 64 * 1024;
 
 /// A folder of pictures.
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
     root: Arc<Path>,
     durability: Durability,
+    packs: Arc<Packs>,
     written: Arc<AtomicU64>,
 }
 
@@ -34,30 +36,43 @@ impl Folder {
     /// The folder at `root`, made when there is none.
     pub(super) fn open(root: &Path, durability: Durability) -> io::Result<Self> {
         fs::create_dir_all(root)?;
-        Ok(Self { root: root.into(), durability, written: Arc::default() })
+        let packs = Arc::new(Packs::open(root)?);
+        Ok(Self { root: root.into(), durability, packs, written: Arc::default() })
     }
 
-    /// Writes `bytes` at `place` (`ab/abcd.png`) unless a file of that length is there. One that is shorter is what a
+    /// Writes `bytes` at `place` (`ab/abcd.png`) unless a picture of that length is there. One that is shorter is what a
     /// power cut left, and is replaced.
     pub(super) async fn put(&self, place: String, bytes: Bytes) -> io::Result<()> {
-        let path = self.root.join(place);
+        let small = bytes.len() <= SMALL;
         // A small write to the page cache costs less than a hop to another thread.
-        if self.durability == Durability::Process && bytes.len() <= INLINE {
-            return self.write(&path, &bytes);
+        if small && self.durability == Durability::Process {
+            return self.pack(&place, &bytes);
         }
         let folder = self.clone();
-        blocking(move || folder.write(&path, &bytes)).await
+        let put =
+            move || if small { folder.pack(&place, &bytes) } else { folder.write(&folder.root.join(place), &bytes) };
+        blocking(put).await
     }
 
     /// The bytes at `place`, if any.
     pub(super) async fn get(&self, place: String) -> io::Result<Option<Bytes>> {
-        let path = self.root.join(place);
-        blocking(move || match fs::read(path) {
-            Ok(bytes) => Ok(Some(bytes.into())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        })
-        .await
+        let folder = self.clone();
+        let get = move || match folder.packs.get(&place)? {
+            Some(bytes) => Ok(Some(bytes)),
+            None => match fs::read(folder.root.join(&place)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => folder.packs.search(&place),
+                read => read.map(Some),
+            },
+        };
+        Ok(blocking(get).await?.map(Bytes::from))
+    }
+
+    fn pack(&self, place: &str, bytes: &[u8]) -> io::Result<()> {
+        let (file, is_new) = self.packs.put(place, bytes)?;
+        if self.durability == Durability::Power {
+            file.sync_data()?;
+        }
+        if is_new { self.flush_folder(&self.root) } else { Ok(()) }
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -14,6 +14,7 @@ mod folder;
 pub mod images;
 pub mod jobs;
 pub mod limits;
+mod packs;
 pub mod postgres;
 pub mod reader;
 pub mod redis;

@@ -19,6 +19,11 @@ fn picture(n: usize) -> Bytes {
     format!("picture {n}").repeat(n % 1_000 + 1).into()
 }
 
+/// One that has a file of its own.
+fn large(n: usize) -> Bytes {
+    format!("picture {n}").repeat(8_000 + n).into()
+}
+
 async fn a_picture_comes_back(images: Arc<dyn Images>) {
     let bytes = picture(999);
     let sha = hash(&bytes);
@@ -123,7 +128,7 @@ async fn a_folder_holds_exactly_its_pictures() {
     let images = StoredImages::open(&format!("file://{}", folder.path().display())).unwrap();
     let mut expected = Vec::new();
     for (n, format) in (0..9).zip(Format::ALL.into_iter().cycle()) {
-        let (bytes, sha) = (picture(n), hash(&picture(n)));
+        let (bytes, sha) = (large(n), hash(&large(n)));
         images.put(&sha, format, bytes).await.unwrap();
         let extension = ["jpeg", "png", "webp"][n % 3];
         expected.push(folder.path().join(&sha[..2]).join(format!("{sha}.{extension}")).to_str().unwrap().to_owned());
@@ -133,10 +138,31 @@ async fn a_folder_holds_exactly_its_pictures() {
 }
 
 #[tokio::test]
+async fn small_pictures_share_a_file_and_are_found_by_the_next_process() {
+    for durability in [Durability::Power, Durability::Process] {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || StoredImages::open_with(folder.path().to_str().unwrap(), durability).unwrap();
+        let (first, beside) = (open(), open());
+        for n in 0..40 {
+            first.put(&hash(&picture(n)), Format::Png, picture(n)).await.unwrap();
+            first.put_thumb(&hash(&picture(n)), large(n).slice(..99)).await.unwrap();
+        }
+        assert_eq!(files(folder.path()), [folder.path().join("small-0001.pack").to_str().unwrap()]);
+        for images in [first, beside, open()] {
+            for n in 0..40 {
+                let sha = hash(&picture(n));
+                assert_eq!(images.get(&sha, Format::Png).await, Ok(Some(picture(n))), "{n}");
+                assert_eq!(images.thumb(&sha).await, Ok(Some(large(n).slice(..99))), "{n}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_damaged_picture_is_not_served_and_a_cut_one_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let images = StoredImages::open(folder.path().to_str().unwrap()).unwrap();
-    let (bytes, sha) = (picture(500), hash(&picture(500)));
+    let (bytes, sha) = (large(500), hash(&large(500)));
     images.put(&sha, Format::Png, bytes.clone()).await.unwrap();
     let file = folder.path().join(&sha[..2]).join(format!("{sha}.png"));
 
