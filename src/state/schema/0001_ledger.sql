@@ -27,7 +27,7 @@ CREATE TABLE generation (
   answer          TEXT,
   CHECK ((ended_us IS NULL) = (outcome IS NULL)),
   CHECK ((ended_us IS NULL) = (made_by IS NULL))
-) WITHOUT ROWID;
+);
 
 -- `spend` and recovery read everything since an instant.
 CREATE INDEX generation_created ON generation (created_us);

@@ -46,7 +46,7 @@ impl SqliteLedger {
         let opened = schema::writer(path, durability)?;
         Ok(Self {
             readers: Arc::new(Readers::open(path)?),
-            writer: Some(Writer::start(opened.connection, path)?),
+            writer: Some(Writer::start(opened.connection, path, durability)?),
             recovered: opened.recovered,
             _lock: Some(opened.lock),
         })
@@ -64,7 +64,12 @@ impl SqliteLedger {
         let path = path.as_ref();
         let connection = schema::beside(path)?;
         let readers = Arc::new(Readers::open(path)?);
-        Ok(Self { readers, writer: Some(Writer::start(connection, path)?), recovered: 0, _lock: None })
+        Ok(Self {
+            readers,
+            writer: Some(Writer::start(connection, path, Durability::Power)?),
+            recovered: 0,
+            _lock: None,
+        })
     }
 
     /// Attempts that opening found held by a process that had died: now ambiguous.
@@ -79,11 +84,7 @@ impl SqliteLedger {
     /// Lines up the command that `make` builds around its answer, and waits for the commit.
     async fn ask(&self, make: impl FnOnce(Done) -> Command) -> Verdict {
         let (done, verdict) = oneshot::channel();
-        let queue = self.writer()?.queue();
-        match make(done) {
-            end @ Command::Close(..) => queue.end(end)?,
-            new => queue.offer(new)?,
-        }
+        self.writer()?.submit(make(done))?;
         verdict.await.unwrap_or_else(|_| Err(LedgerFault::Unavailable("its writer has died".into())))
     }
 
@@ -121,7 +122,7 @@ impl Ledger for SqliteLedger {
     fn abandon(&self, closing: Closing) {
         if let Ok(writer) = self.writer() {
             // A ledger that is shut already finds the generation at its next opening.
-            let _ = writer.queue().end(Command::Close(closing, None));
+            let _ = writer.submit(Command::Close(closing, None));
         }
     }
 

@@ -1,17 +1,23 @@
 //! What waits for the writer thread.
 //!
 //! Why it exists: new work is bounded, so that a slow disk refuses instead of piling up; ends are not, because each of
-//! them belongs to a generation that was let in, and refusing it would lose money's state. What it refuses to know:
-//! SQL.
+//! them belongs to a generation that was let in, and refusing it would lose money's state. While many generations are
+//! open, a batch waits a moment for more: each commit writes the same few pages again. (PostgreSQL's `commit_delay` and
+//! `commit_siblings`.) What it refuses to know: SQL.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::state::LedgerFault;
 use crate::state::command::Command;
 
 /// Openings and holds that may wait at once.
 const MOST_WAITING: usize = 8_192;
+/// Generations that must be open before a batch waits for more.
+pub(super) const SIBLINGS: usize = 8;
+/// How long it waits.
+const DELAY: Duration = Duration::from_millis(2);
 
 /// The queue, shared by every caller and the one writer.
 #[derive(Debug, Default)]
@@ -23,6 +29,8 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Line {
     waiting: VecDeque<Command>,
+    /// How many the writer waits for.
+    wanted: usize,
     shut: bool,
 }
 
@@ -45,26 +53,36 @@ impl Queue {
         if line.shut {
             return Err(LedgerFault::Unavailable("it is shut".into()));
         }
-        // The writer sleeps only on an empty line: waking it otherwise is a system call for nothing.
-        let asleep = line.waiting.is_empty();
         line.waiting.push_back(command);
+        // The writer sleeps until there are as many as it wants: waking it sooner is a system call for nothing.
+        let due = line.waiting.len() == line.wanted;
         drop(line);
-        if asleep {
+        if due {
             self.filled.notify_one();
         }
         Ok(())
     }
 
-    /// Moves up to `most` commands into `batch`, waiting for the first. False when the queue is shut and empty.
-    pub(super) fn take(&self, batch: &mut Vec<Command>, most: usize) -> bool {
-        let line = self.lock();
-        let mut line = self
-            .filled
-            .wait_while(line, |line| line.waiting.is_empty() && !line.shut)
-            .unwrap_or_else(PoisonError::into_inner);
+    /// Moves up to `most` commands into `batch`, waiting for the first, and a moment for more while many generations are
+    /// `open`. False when the queue is shut and empty.
+    pub(super) fn take(&self, batch: &mut Vec<Command>, most: usize, open: usize) -> bool {
+        let mut line = self.lock();
+        line.wanted = 1;
+        let short = |line: &mut Line| line.waiting.len() < line.wanted && !line.shut;
+        let mut line = self.filled.wait_while(line, short).unwrap_or_else(PoisonError::into_inner);
+        if open >= SIBLINGS {
+            line.wanted = (open / 2).min(most);
+            line = self.filled.wait_timeout_while(line, DELAY, short).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        line.wanted = 0;
         let count = line.waiting.len().min(most);
         batch.extend(line.waiting.drain(..count));
         count > 0
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().waiting.is_empty()
     }
 
     /// Takes no more; what waits is still written.

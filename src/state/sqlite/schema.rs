@@ -17,7 +17,7 @@ use crate::state::{Durability, LedgerFault};
 const DAY: i64 = 86_400_000_000;
 
 /// How long a statement waits for another process, e.g. a backup.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A writer's connection and what it found.
 pub(super) struct Opened {

@@ -1,22 +1,24 @@
 //! The one writer: a thread that commits what waits, all of it in one transaction.
 //!
 //! Why it exists: a commit costs a flush of the disk however many rows are in it, so writers that come together share
-//! one. It waits for nobody: alone, a write commits at once; under load, a batch is what came during the last commit.
-//! What it refuses to know: who asked, and what the rows mean.
+//! one. Under load, a batch is what came during the last commit and, briefly, after it. Without a flush a commit takes
+//! less time than it takes to wake a thread, so while few generations are open and nobody writes, whoever asks commits
+//! by itself. What it refuses to know: who asked, and what the rows mean.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
 use super::checkpoint::{self, Checkpointer};
-use super::queue::Queue;
-use super::{budgets, rows};
-use crate::state::LedgerFault;
+use super::queue::{Queue, SIBLINGS};
+use super::{budgets, rows, schema};
 use crate::state::books::FORGET_TOTALS;
 use crate::state::command::{Command, Verdict};
 use crate::state::totals::Totals;
+use crate::state::{Durability, LedgerFault};
 
 /// Commands of one transaction at most, so that the first of them does not wait for hundreds.
 const BATCH: usize = 64;
@@ -25,27 +27,61 @@ const BATCH: usize = 64;
 #[derive(Debug)]
 pub(super) struct Writer {
     queue: Arc<Queue>,
+    pen: Arc<Mutex<Pen>>,
+    durability: Durability,
     thread: Option<JoinHandle<()>>,
     _checkpointer: Checkpointer,
 }
 
+/// What only one can hold at a time: the connection that writes.
+#[derive(Debug)]
+struct Pen {
+    connection: Connection,
+    log: Arc<checkpoint::Shared>,
+    /// Generations that were opened with it and not yet closed.
+    open: usize,
+}
+
 impl Writer {
     /// Starts the thread on its own connection to the file at `path`.
-    pub(super) fn start(connection: Connection, path: &Path) -> Result<Self, LedgerFault> {
+    pub(super) fn start(connection: Connection, path: &Path, durability: Durability) -> Result<Self, LedgerFault> {
         let checkpointer = Checkpointer::start(path)?;
-        let grown = checkpointer.shared();
         let queue = Arc::new(Queue::default());
-        let theirs = Arc::clone(&queue);
+        let pen = Arc::new(Mutex::new(Pen { connection, log: checkpointer.shared(), open: 0 }));
+        let (line, held) = (Arc::clone(&queue), Arc::clone(&pen));
         let thread = std::thread::Builder::new()
             .name("ledger-writer".into())
-            .spawn(move || run(&connection, &theirs, &grown))
+            .spawn(move || run(&held, &line))
             .map_err(|error| LedgerFault::Unavailable(format!("no thread for its writer: {error}")))?;
-        Ok(Self { queue, thread: Some(thread), _checkpointer: checkpointer })
+        Ok(Self { queue, pen, durability, thread: Some(thread), _checkpointer: checkpointer })
     }
 
-    /// Where commands line up.
-    pub(super) fn queue(&self) -> &Queue {
-        &self.queue
+    /// Has a command written: here and now when that is quicker, else by the thread.
+    pub(super) fn submit(&self, command: Command) -> Result<(), LedgerFault> {
+        let command = match self.free() {
+            Some(mut pen) => match pen.commit_at_once(command) {
+                Some(command) => command,
+                None => return Ok(()),
+            },
+            None => command,
+        };
+        match command {
+            end @ Command::Close(..) => self.queue.end(end),
+            new => self.queue.offer(new),
+        }
+    }
+
+    /// The pen, if it is the moment to write without the thread.
+    fn free(&self) -> Option<MutexGuard<'_, Pen>> {
+        if self.durability == Durability::Power || !self.queue.is_empty() {
+            return None;
+        }
+        let pen = match self.pen.try_lock() {
+            Ok(pen) => pen,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        (pen.open < SIBLINGS).then_some(pen)
     }
 }
 
@@ -59,22 +95,68 @@ impl Drop for Writer {
     }
 }
 
-fn run(connection: &Connection, queue: &Queue, log: &checkpoint::Shared) {
+fn run(pen: &Mutex<Pen>, queue: &Queue) {
     let mut batch = Vec::with_capacity(BATCH);
-    while queue.take(&mut batch, BATCH) {
-        log.committed();
-        match transact(connection, &batch) {
-            Ok(verdicts) => answer(batch.drain(..), verdicts),
+    let mut open = 0;
+    while queue.take(&mut batch, BATCH, open) {
+        let mut pen = pen.lock().unwrap_or_else(PoisonError::into_inner);
+        pen.commit(&mut batch);
+        open = pen.open;
+    }
+}
+
+impl Pen {
+    /// Commits one command, unless another process is writing: then it is given back.
+    fn commit_at_once(&mut self, command: Command) -> Option<Command> {
+        let patience = |span| self.connection.busy_timeout(span);
+        let begun = patience(Duration::ZERO).and_then(|()| begin(&self.connection));
+        if patience(schema::PATIENCE).and(begun).is_err() {
+            return Some(command);
+        }
+        self.finish(&mut vec![command]);
+        None
+    }
+
+    /// Commits these commands and answers each.
+    fn commit(&mut self, batch: &mut Vec<Command>) {
+        match begin(&self.connection) {
+            Ok(()) => self.finish(batch),
+            Err(fault) => refuse(batch, &fault),
+        }
+    }
+
+    /// Writes into the transaction that has begun, and ends it.
+    fn finish(&mut self, batch: &mut Vec<Command>) {
+        self.log.committed();
+        match transact(&self.connection, batch) {
+            Ok(verdicts) => {
+                self.open = still_open(self.open, batch, &verdicts);
+                answer(batch.drain(..), verdicts);
+            }
             // One command breaks a rule of the schema: it must not take the others with it.
-            Err(fault) if batch.len() > 1 && breaks_a_rule(&fault) => one_by_one(connection, &mut batch),
-            Err(fault) => batch.drain(..).for_each(|command| command.answer(Err(unavailable(&fault)))),
+            Err(fault) if batch.len() > 1 && breaks_a_rule(&fault) => one_by_one(&self.connection, batch),
+            Err(fault) => refuse(batch, &fault),
         }
     }
 }
 
+fn refuse(batch: &mut Vec<Command>, fault: &rusqlite::Error) {
+    batch.drain(..).for_each(|command| command.answer(Err(unavailable(fault))));
+}
+
+/// How many generations are open after this batch; what another process left open is not counted.
+fn still_open(open: usize, batch: &[Command], verdicts: &[Verdict]) -> usize {
+    let written = batch.iter().zip(verdicts).filter(|(_, verdict)| verdict.is_ok());
+    written.fold(open, |open, (command, _)| match command {
+        Command::Open(..) => open + 1,
+        Command::Close(..) => open.saturating_sub(1),
+        Command::Hold(..) | Command::Recount(_) | Command::Write(..) => open,
+    })
+}
+
 fn one_by_one(connection: &Connection, batch: &mut Vec<Command>) {
     for command in batch.drain(..) {
-        let verdict = transact(connection, std::slice::from_ref(&command));
+        let verdict = begin(connection).and_then(|()| transact(connection, std::slice::from_ref(&command)));
         command.answer(verdict.map_or_else(|fault| Err(unavailable(&fault)), first));
     }
 }
@@ -88,10 +170,14 @@ fn answer(commands: impl Iterator<Item = Command>, verdicts: Vec<Verdict>) {
     commands.zip(verdicts).for_each(|(command, verdict)| command.answer(verdict));
 }
 
-/// Writes the whole batch durably, or nothing of it. A verdict that is an error has written nothing of its command.
-fn transact(connection: &Connection, batch: &[Command]) -> rusqlite::Result<Vec<Verdict>> {
+fn begin(connection: &Connection) -> rusqlite::Result<()> {
     roll_back(connection)?;
-    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
+}
+
+/// Writes the whole batch durably into the transaction that has begun, or nothing of it. A verdict that is an error has
+/// written nothing of its command.
+fn transact(connection: &Connection, batch: &[Command]) -> rusqlite::Result<Vec<Verdict>> {
     let written = write(connection, batch);
     if written.is_err() {
         // If this fails too, the next batch begins with it.
