@@ -97,21 +97,22 @@ impl Stage {
         Shot {
             path: "/openai/v1/images/generations".to_owned(),
             headers: "content-type: application/json\r\nauthorization: Bearer sk-unlimited\r\n".to_owned(),
-            body: r#"{"model":"gpt-image-2","prompt":"tile {n}","size":"48x32","quality":"low","n":1}"#.to_owned(),
+            body: r#"{"model":"gpt-image-2","prompt":"tile {n}","size":"96x96","quality":"low","n":1,"output_format":"jpeg"}"#
+                .to_owned(),
         }
     }
 
     pub(crate) fn small_generate(&self) -> Shot {
-        generate(r#"{"prompt":"tile {n}","model":"small/picture","width":96,"height":64,"fit":"nearest"}"#, "")
+        generate(r#"{"prompt":"tile {n}","model":"small/picture","width":96,"height":96,"output_format":"jpeg"}"#, "")
     }
 
     pub(crate) fn small_joined(&self) -> Shot {
-        generate(r#"{"prompt":"one tile","model":"small/picture","width":96,"height":64,"fit":"nearest"}"#, "")
+        generate(r#"{"prompt":"one tile","model":"small/picture","width":96,"height":96,"output_format":"jpeg"}"#, "")
     }
 
     /// A key that has been answered once.
     pub(crate) async fn small_replayed(&self) -> Shot {
-        let body = r#"{"prompt":"kept tile","model":"small/picture","width":96,"height":64,"fit":"nearest"}"#;
+        let body = r#"{"prompt":"kept tile","model":"small/picture","width":96,"height":96,"output_format":"jpeg"}"#;
         let shot = generate(body, "idempotency-key: kept\r\n");
         Load::closed(self.process.address, &shot, 1, Duration::from_millis(200)).await;
         shot
