@@ -20,5 +20,7 @@ mod help;
 mod native;
 #[path = "cli/support.rs"]
 mod support;
+#[path = "cli/tls.rs"]
+mod tls;
 #[path = "cli/tools.rs"]
 mod tools;

@@ -261,7 +261,7 @@ fn a_new_binary_takes_over_and_nobody_notices() {
 }
 
 /// Charged, in micro-dollars, once nothing is under way.
-fn settled(here: &Path, gateway: &Serving) -> usize {
+pub(super) fn settled(here: &Path, gateway: &Serving) -> usize {
     super::support::until("the books", || {
         super::support::get(gateway.admin, "/metrics").1.contains("tollgate_requests_in_flight{route=\"proxy\"} 0")
     });
