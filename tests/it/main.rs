@@ -31,6 +31,7 @@ mod reckon;
 mod repeats;
 mod replay;
 mod sampling;
+mod shares;
 mod sockets;
 mod trial;
 mod webhooks;
