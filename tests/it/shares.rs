@@ -10,9 +10,10 @@ use tollgate::domain::money::Money;
 use tollgate::server::Bounds;
 use tollgate::state::{Ledger as _, SpendBy};
 
-use crate::checks::{CHEAP, SPECIALIST, scorer, scores, sign, signs, usd};
+use crate::checks::{CHEAP, SPECIALIST, scorer, sign, signs, usd};
 use crate::harness::House;
 use crate::raw::{Answer, Wire};
+use crate::scorer::scores;
 
 const CALLERS: u32 = 24;
 
