@@ -164,7 +164,7 @@ async fn a_provider_is_called_by_its_name_and_kept() {
             assert_eq!(status, 200, "{host}: {body}");
         }
         let name = name.map(str::to_owned);
-        assert_eq!(front.asked(), [name.clone()], "one connection for all");
+        assert_eq!(front.asked(), std::slice::from_ref(&name), "one connection for all");
         for n in 0..2 {
             let (status, body) = generate(&gateway, &format!("{host}, kettle {n}"), "stability/core");
             assert_eq!(status, 200, "{host}: {body}");

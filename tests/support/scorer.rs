@@ -14,7 +14,7 @@ pub(crate) async fn scores(score: &'static str) -> (u16, Arc<AtomicUsize>) {
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
             let mut got = Vec::new();
-            let mut buffer = [0; 65_536];
+            let mut buffer = vec![0; 65_536];
             loop {
                 let head = got.windows(4).position(|end| end == b"\r\n\r\n");
                 let length = head.and_then(|at| {
