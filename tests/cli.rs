@@ -14,11 +14,17 @@ mod batch;
 mod evaluate;
 #[path = "cli/gateway.rs"]
 mod gateway;
+#[path = "cli/handover.rs"]
+mod handover;
 #[path = "cli/help.rs"]
 mod help;
 #[path = "cli/native.rs"]
 mod native;
+#[path = "support/postgres.rs"]
+mod postgres;
 #[path = "cli/support.rs"]
 mod support;
+#[path = "cli/tls.rs"]
+mod tls;
 #[path = "cli/tools.rs"]
 mod tools;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::{fs, io};
 
 use jiff::civil::{Date, date};
+use tollgate::domain::budget::Scope;
 use tollgate::domain::catalog::{Model, TaskIx};
 use tollgate::domain::image::Size;
 use tollgate::domain::money::Money;
@@ -220,6 +221,43 @@ fn a_sword_on_a_table_is_cheap_with_any_one_key() {
         assert!(best.quote.expected <= Money::from_micros(40_000), "{key}: {}", best.quote.expected);
         assert_eq!(&*snapshot.catalog.task(request.task).unwrap().name, "concept");
     }
+}
+
+/// What the budgets of single payees set aside is together what the plan may cost, in all its branches.
+#[test]
+fn the_shares_of_a_plan_are_its_worst_price() {
+    struct Scored;
+    impl Env for Scored {
+        fn var(&self, name: &str) -> Option<String> {
+            if name == "TOLLGATE_SCORER_URL" { Some("http://127.0.0.1:1/score".to_owned()) } else { Keyed.var(name) }
+        }
+        fn read(&self, path: &str) -> io::Result<String> {
+            Keyed.read(path)
+        }
+    }
+    let snapshot = policy::check(&[], &Scored, &Overrides::new(), TODAY).snapshot.unwrap();
+    let of = |name: &str| Scope { provider: Some(name.into()), ..Scope::default() };
+    let (mut looked, mut branched) = (0, 0);
+    for (prompt, side) in [("a sign that says \"OPEN\"", 1024), ("a lighthouse at dusk", 2048), ("a fox", 512)] {
+        let mut ask = ask(prompt);
+        (ask.size, ask.n) = (Size::new(side, side), 3);
+        for candidate in planned(&snapshot, ask).1.candidates {
+            let ahead = candidate.ahead(&snapshot.catalog);
+            assert_eq!(ahead.share(&Scope::default()), candidate.quote.worst, "{candidate:?}");
+            let mut payees: Vec<_> = ahead.shares.iter().map(|(payee, _)| payee.clone()).collect();
+            payees.sort();
+            payees.dedup();
+            let sum: Money = payees.iter().map(|payee| ahead.share(&of(payee))).sum();
+            if candidate.upscale.is_none() {
+                assert_eq!(sum, candidate.quote.worst, "{candidate:?}");
+            } else {
+                assert!(sum >= candidate.quote.worst, "{candidate:?}");
+            }
+            looked += usize::from(ahead.share(&of("verifier")) > Money::ZERO);
+            branched += usize::from(candidate.check.is_some_and(|check| check.stages().next().is_some()));
+        }
+    }
+    assert!(looked > 0 && branched > 0, "{looked} with paid looks, {branched} with branches");
 }
 
 /// The first day of a studio with every key: letters go to a model that can write, at a fraction of the best price.

@@ -12,14 +12,18 @@
 
 #[path = "support/postgres.rs"]
 mod postgres;
+#[path = "support/scorer.rs"]
+mod scorer;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use postgres::{Server, query};
+use scorer::scores;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -59,6 +63,35 @@ latency = { p50 = "5s", p95 = "9s" }
 accept = { concept = 0.71 }
 "#;
 
+/// A picture of the cheap model that `scorer` does not pass is made again by the dear one, whose provider may be paid for
+/// five of them; looks are paid for too.
+const ESCALATING: &str = r#"
+[[budget]]
+name = "specialist"
+usd = 0.45
+per = "ever"
+provider = "ideogram"
+
+[verifier.scorer]
+kind = "http"
+url = "SCORER"
+usd = 0.001
+latency = { p50 = "20ms", p95 = "200ms" }
+passes_default = { good = 0.9, bad = 0.05 }
+
+[provider.ideogram]
+base_url = "https://api.ideogram.ai"
+key = "env:IDEOGRAM_API_KEY"
+
+[model."ideogram/v3-quality"]
+remote = "ideogram-v3"
+sizes = ["1:1 1024x1024"]
+options = { route = "v3", rendering_speed = "QUALITY" }
+price = [{ from = 2026-01-01, usd = 0.09 }]
+latency = { p50 = "14s", p95 = "24s" }
+accept = { concept = 0.95 }
+"#;
+
 /// A process that prints where it listens; killed when dropped.
 struct Process {
     child: Child,
@@ -88,13 +121,21 @@ impl Process {
 
     /// A gateway on the data folder `folder/name`, its books there or in Postgres.
     fn gateway(folder: &Path, name: &str, sandbox: &Self, ledger: Option<&str>) -> Self {
+        Self::gateway_on(POLICY, folder, name, sandbox, ledger)
+    }
+
+    /// The same on another policy, whose providers are all the sandbox.
+    fn gateway_on(text: &str, folder: &Path, name: &str, sandbox: &Self, ledger: Option<&str>) -> Self {
         let policy = folder.join("policy.toml");
-        std::fs::write(&policy, POLICY).unwrap();
-        let (prefix, key) = tollgate::sandbox::providers().find(|(prefix, _)| *prefix == "stability").unwrap();
+        std::fs::write(&policy, text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
         command.env_clear().current_dir(folder);
-        command.env("TOLLGATE_PROVIDERS__STABILITY__BASE_URL", format!("{}/{prefix}", sandbox.at("sandbox")));
-        command.env("TOLLGATE_PROVIDERS__STABILITY__KEY", key);
+        let known = tollgate::sandbox::providers();
+        for (prefix, key) in known.filter(|(prefix, _)| text.contains(&format!("[provider.{prefix}]"))) {
+            let variable = |what: &str| format!("TOLLGATE_PROVIDERS__{}__{what}", prefix.to_uppercase());
+            command.env(variable("BASE_URL"), format!("{}/{prefix}", sandbox.at("sandbox")));
+            command.env(variable("KEY"), key);
+        }
         command.env("TOLLGATE_LOG__LEVEL", "error");
         if let Some(url) = ledger {
             command.env("TOLLGATE_LEDGER__URL", url);
@@ -262,4 +303,30 @@ async fn a_killed_process_on_a_file_never_makes_38() {
     assert!(billed <= IMAGES, "{billed}");
     assert_eq!((settled + ambiguous, reserved, left), (IMAGES * PRICE, 0, 0));
     assert!(settled <= billed * PRICE && billed * PRICE <= settled + ambiguous);
+}
+
+/// A cap on one provider, far down in plans that begin with another's pictures: five escalations over three processes, and
+/// never six.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_processes_on_one_postgres_escalate_five_times() {
+    let (folder, sandbox, server) = (tempfile::tempdir().unwrap(), Process::sandbox(), Server::start(true));
+    let (port, looks) = scores("0.12").await;
+    let policy = POLICY.replace("usd = 1.295", "usd = 100").replace("[defaults]", "[defaults]\nreview_cost_usd = 0.5")
+        + ESCALATING;
+    let policy = policy.replace("SCORER", &format!("http://127.0.0.1:{port}/score"));
+    let url = server.database();
+    let start = |name| Process::gateway_on(&policy, folder.path(), name, &sandbox, Some(&url));
+    let gateways = [start("one"), start("two"), start("three")];
+    let urls: Vec<&str> = gateways.iter().map(|gateway| gateway.at("api")).collect();
+    assert_eq!(storm(60, &urls).await, [(200, 60)].into(), "whoever is not escalated has the cheap picture");
+    let calls = get(&format!("{}/_sandbox/calls", sandbox.at("sandbox"))).await;
+    let billed = |provider: &str| -> i64 {
+        let ours = calls.as_array().unwrap().iter().filter(|call| call["provider"] == provider);
+        ours.map(|call| call["billed_micro_usd"].as_i64().unwrap()).sum()
+    };
+    let looked = i64::try_from(looks.load(Ordering::Relaxed)).unwrap();
+    println!("60 callers, 3 processes: {looked} looks, ideogram billed {}", billed("ideogram"));
+    assert_eq!(billed("ideogram"), 5 * 90_000);
+    let settled = query(&url, "SELECT SUM(charged) FROM attempt");
+    assert_eq!(settled, (billed("ideogram") + billed("stability") + looked * 1_000).to_string());
 }

@@ -99,6 +99,7 @@ async fn examine(settings: &Settings, reach: bool) -> Vec<Check> {
     let report = house::check_policy(settings);
     checks.push(policy(&report));
     if let Some(snapshot) = &report.snapshot {
+        checks.extend(snapshot.native.on.then(|| machine::pass_through(settings)));
         checks.push(secrets(snapshot));
         checks.extend(exposure(settings, snapshot));
         if reach {

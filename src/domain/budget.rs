@@ -238,13 +238,22 @@ pub struct Exhausted {
     pub resets: Option<Timestamp>,
 }
 
-/// What a plan will cost at most, and whose calls it makes.
+/// What a plan will cost at most, and who is paid how much of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ahead {
     /// The whole plan at its worst price.
     pub worst: Money,
-    /// The providers of its steps.
-    pub providers: Vec<Arc<str>>,
+    /// What each provider's calls cost at most.
+    pub shares: Vec<(Arc<str>, Money)>,
+}
+
+impl Ahead {
+    /// What a scope counts of it.
+    pub fn share(&self, scope: &Scope) -> Money {
+        let counted = self.shares.iter().filter(|(provider, _)| scope.counts(provider));
+        // A sum of shares may count twice what two providers make together.
+        counted.map(|(_, worst)| *worst).sum::<Money>().min(self.worst)
+    }
 }
 
 /// The budgets that one request falls under, each with its account.
@@ -277,16 +286,15 @@ impl Purse {
     }
 
     /// What must be set aside: for each account what was spent or is held so far, and at least what was spent before
-    /// the plan under way (`attempts` before `begun`) and the plan's worst price.
+    /// the plan under way (`attempts` before `begun`) and the plan's share at its worst price.
     pub fn earmarks(&self, attempts: &[Attempt], begun: usize, ahead: &Ahead) -> Vec<Earmark> {
         let wanted = self.0.iter().map(|(account, budget)| {
             let scope = &account.scope;
             let exposure = |attempts: &[Attempt]| -> Money {
                 attempts.iter().filter(|attempt| scope.counts(&attempt.provider)).map(Attempt::exposure).sum()
             };
-            let ours = ahead.providers.iter().any(|provider| scope.counts(provider));
-            let plan = if ours { ahead.worst } else { Money::ZERO };
-            let amount = exposure(attempts).max(exposure(attempts.get(..begun).unwrap_or_default()) + plan);
+            let before = exposure(attempts.get(..begun).unwrap_or_default());
+            let amount = exposure(attempts).max(before + ahead.share(scope));
             Earmark { account: Arc::clone(account), cap: budget.cap, amount }
         });
         wanted.filter(|earmark| earmark.amount > Money::ZERO).collect()
@@ -416,19 +424,32 @@ mod tests {
         let amounts = |attempts: &[Attempt], begun, ahead: &Ahead| -> Vec<i64> {
             purse.earmarks(attempts, begun, ahead).iter().map(|earmark| earmark.amount.micros()).collect()
         };
-        let ahead = |worst, providers: &[&str]| Ahead {
+        let ahead = |worst, provider: &str| Ahead {
             worst: Money::from_micros(worst),
-            providers: providers.iter().map(|name| Arc::from(*name)).collect(),
+            shares: vec![(provider.into(), Money::from_micros(worst))],
         };
         let mut first = attempt(0, "a", 30);
-        assert_eq!(amounts(std::slice::from_ref(&first), 0, &ahead(50, &["a"])), [50]);
+        assert_eq!(amounts(std::slice::from_ref(&first), 0, &ahead(50, "a")), [50]);
         first.end(Billed::No, Money::ZERO, Basis::PriceTable);
         let second = attempt(1, "b", 40);
-        assert_eq!(amounts(&[first.clone(), second.clone()], 1, &ahead(45, &["b"])), [45, 45]);
+        assert_eq!(amounts(&[first.clone(), second.clone()], 1, &ahead(45, "b")), [45, 45]);
         first.end(Billed::Unknown, Money::ZERO, Basis::PriceTable);
-        assert_eq!(amounts(&[first.clone(), second.clone()], 1, &ahead(45, &["b"])), [75, 45]);
+        assert_eq!(amounts(&[first.clone(), second.clone()], 1, &ahead(45, "b")), [75, 45]);
         let left: Vec<_> = purse.charges(&[first, second]).iter().map(|c| (c.settled, c.ambiguous.micros())).collect();
         assert_eq!(left, [(Money::ZERO, 70), (Money::ZERO, 40)]);
+    }
+
+    #[test]
+    fn a_provider_is_counted_for_its_share_of_a_plan() {
+        let micros = Money::from_micros;
+        let shares = [("cheap", 35), ("verifier", 2), ("dear", 90)];
+        let shares: Vec<(Arc<str>, Money)> = shares.map(|(name, worst)| (name.into(), micros(worst))).into();
+        let ahead = Ahead { worst: micros(127), shares };
+        let of = |name: &str| ahead.share(&Scope { provider: Some(name.into()), ..Scope::default() });
+        assert_eq!([of("cheap"), of("verifier"), of("dear"), of("other")], [35, 2, 90, 0].map(micros));
+        assert_eq!(ahead.share(&Scope::default()), micros(127));
+        let together = Ahead { worst: micros(50), shares: vec![("a".into(), micros(50)), ("b".into(), micros(50))] };
+        assert_eq!(together.share(&Scope::default()), micros(50), "never more than all of it");
     }
 
     #[test]

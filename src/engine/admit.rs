@@ -8,7 +8,6 @@ use subtle::ConstantTimeEq;
 
 use super::hold::{Course, Reservation};
 use super::{Engine, Inbound, Order};
-use crate::domain::budget::Ahead;
 use crate::domain::catalog::Catalog;
 use crate::domain::fingerprint::{sha256, sha256_hex};
 use crate::domain::ledger::Opening;
@@ -90,12 +89,6 @@ pub(super) fn course(candidate: &Candidate, catalog: &Catalog) -> Course {
         words: words(&steps(candidate, catalog)),
         expected_cost: candidate.quote.expected,
         expected_accept: candidate.accept.mean(),
-        ahead: ahead(candidate, catalog),
+        ahead: candidate.ahead(catalog),
     }
-}
-
-/// What a plan costs at most, and whose calls it makes.
-pub(super) fn ahead(candidate: &Candidate, catalog: &Catalog) -> Ahead {
-    let provider = |ix| Some(catalog.provider(catalog.model(ix)?.provider)?.name.clone());
-    Ahead { worst: candidate.quote.worst, providers: candidate.models().filter_map(provider).collect() }
 }

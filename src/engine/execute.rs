@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Engine;
 use super::account::Times;
-use super::admit::{ahead, course};
+use super::admit::course;
 use super::buy::{Bought, Unit};
 use super::draft::{Draft, Made, Make, Way};
 use super::finish;
@@ -101,7 +101,7 @@ impl Run<'_> {
         let cap = self.request.terms.max_cost.as_ref();
         let capped = cap.is_none_or(|cap| self.hold.exposure() + candidate.quote.worst <= cap.value);
         let blocked = self.hold.exhausted().is_some();
-        capped && (!blocked || self.hold.may_afford(&ahead(candidate, &self.snapshot.catalog)))
+        capped && (!blocked || self.hold.may_afford(&candidate.ahead(&self.snapshot.catalog)))
     }
 
     /// One plan for every picture that is still missing.

@@ -81,7 +81,7 @@ pub(crate) struct Course {
     pub(crate) expected_cost: Money,
     /// Expected acceptance, 0 to 1.
     pub(crate) expected_accept: f64,
-    /// What it costs at most, and whose calls it makes.
+    /// What it costs at most, and who is paid how much of it.
     pub(crate) ahead: Ahead,
 }
 
@@ -135,10 +135,8 @@ impl Reservation {
 
     /// Whether a plan may still fit the budget that refused last. The ledger has the last word.
     pub(crate) fn may_afford(&self, ahead: &Ahead) -> bool {
-        self.exhausted.as_ref().is_none_or(|full| {
-            let counts = |provider: &Arc<str>| full.budget.scope.counts(provider);
-            self.written || ahead.worst <= full.left || !ahead.providers.iter().any(counts)
-        })
+        let fits = |full: &Exhausted| self.written || ahead.share(&full.budget.scope) <= full.left;
+        self.exhausted.as_ref().is_none_or(fits)
     }
 
     /// The budget that refused last.

@@ -157,7 +157,7 @@ impl Engine {
             words: passing.call.clone(),
             expected_cost: passing.priced.quote.expected,
             expected_accept: 0.0,
-            ahead: Ahead { worst, providers: vec![provider.name.clone()] },
+            ahead: Ahead { worst, shares: vec![(provider.name.clone(), worst)] },
         });
         let intent = Intent { provider: provider.name.clone(), model: passing.priced.name.clone(), worst };
         let ticket = hold.dispatch(&[intent]).await?.into_iter().next().ok_or(Refusal::Internal)?;

@@ -15,12 +15,10 @@ use crate::domain::fault::{Billed, Fault};
 use crate::domain::ledger::Basis;
 use crate::domain::money::Money;
 use crate::domain::quoted;
+use crate::domain::refusal::Refusal;
 use crate::domain::verify::structure::{self, Grey, Hash};
-use crate::domain::verify::{Judgement, Kind, Verifier, VerifierIx, patience, text};
+use crate::domain::verify::{Judgement, Kind, PAYEE, Verifier, VerifierIx, patience, text};
 use crate::provider::scorer;
-
-/// The provider under which a paid look stands in the books.
-const BOOKED_AS: &str = "verifier";
 
 impl Run<'_> {
     /// The verdict on each draft, in their order. Paid looks are held before they are made.
@@ -80,15 +78,12 @@ impl Run<'_> {
     ) -> Result<Vec<Judgement>, Ended> {
         let paid = verifier.price > Money::ZERO;
         let intent = Intent {
-            provider: BOOKED_AS.into(),
-            model: format!("{BOOKED_AS}/{}", verifier.name).into(),
+            provider: PAYEE.into(),
+            model: format!("{PAYEE}/{}", verifier.name).into(),
             worst: verifier.price,
         };
-        let tickets = if paid {
-            self.hold.dispatch(&vec![intent; drafts.len()]).await.map_err(Ended::Refused)?
-        } else {
-            Vec::new()
-        };
+        let tickets =
+            if paid { self.hold.dispatch(&vec![intent; drafts.len()]).await.map_err(unheld)? } else { Vec::new() };
         let asked = Instant::now();
         let scores = join_all(drafts.iter().map(|draft| self.score(ix, draft, paid, deadline))).await;
         let latency = asked.elapsed();
@@ -135,6 +130,11 @@ impl Run<'_> {
         let (passed, seen) = (judgement.passed, judgement.seen.as_str());
         tracing::info!(%generation, verifier = &*verifier.name, passed, seen, "a picture was checked");
     }
+}
+
+/// A budget that has no room for a look may have it for a plan without one.
+fn unheld(refusal: Refusal) -> Ended {
+    if matches!(refusal, Refusal::BudgetExhausted(_)) { Ended::NextPlan } else { Ended::Refused(refusal) }
 }
 
 /// A verifier that failed has passed nothing.

@@ -15,15 +15,15 @@ const MIB: usize = 1024 * 1024;
 const CALL: &str = "/stability/v2beta/stable-image/upscale/conservative";
 
 /// A gateway on the shipped policy with the pass-through on, and Stability at `stability`.
-fn gateway(folder: tempfile::TempDir, stability: SocketAddr, ports: [u16; 3], more: &[&str]) -> Serving {
+pub(super) fn gateway(folder: tempfile::TempDir, stability: &str, ports: [u16; 3], more: &[&str]) -> Serving {
     let policy = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/default.toml")).unwrap();
     let unlimited = "limits = [{ units = 140, unit = \"requests\", per = \"10s\", burst = 6 }]\n";
     assert!(policy.contains(unlimited));
     let on = policy.replace(unlimited, "").replace("\n[defaults]", "\n[proxy]\non = true\n\n[defaults]");
     std::fs::write(folder.path().join("policy.toml"), on).unwrap();
     let mut command = tollgate(folder.path());
-    command.env("TOLLGATE_PROVIDERS__STABILITY__BASE_URL", format!("http://{stability}"));
-    command.env("TOLLGATE_PROVIDERS__STABILITY__KEY", "sk-test");
+    command.env("TOLLGATE_PROVIDERS__STABILITY__BASE_URL", stability);
+    command.env("TOLLGATE_PROVIDERS__STABILITY__KEY", "sk-test-unlimited");
     command.env("TOLLGATE_LEDGER__DURABILITY", "process");
     let [api, admin, proxy] = ports.map(|port| format!("127.0.0.1:{port}"));
     command.args(["serve", "--policy", "policy.toml", "--listen", &api, "--admin", &admin, "--proxy", &proxy]);
@@ -103,7 +103,7 @@ fn swallow(mut tcp: TcpStream) -> usize {
 fn sixty_four_bodies_of_ten_mib_are_not_held() {
     const CALLERS: usize = 64;
     let (provider, swallowed) = patient_provider(CALLERS);
-    let gateway = gateway(folder(), provider, [0, 0, 0], &[]);
+    let gateway = gateway(folder(), &format!("http://{provider}"), [0, 0, 0], &[]);
     let proxy = gateway.proxy.unwrap();
     let (_, before) = memory(&gateway.child);
     let call = move || {
@@ -176,7 +176,12 @@ fn request(tcp: &mut TcpStream, unread: &mut Vec<u8>) -> Option<usize> {
 }
 
 /// Calls one after the other until told to stop; counts those that were answered, and tells of the first that was not.
-fn caller(address: SocketAddr, call: String, fresh: bool, stop: Arc<AtomicBool>) -> thread::JoinHandle<usize> {
+pub(super) fn caller(
+    address: SocketAddr,
+    call: String,
+    fresh: bool,
+    stop: Arc<AtomicBool>,
+) -> thread::JoinHandle<usize> {
     thread::spawn(move || {
         let mut answered = 0;
         let mut connection: Option<TcpStream> = None;
@@ -194,7 +199,7 @@ fn caller(address: SocketAddr, call: String, fresh: bool, stop: Arc<AtomicBool>)
 }
 
 /// The status of an answer that came whole, and whether it is the connection's last.
-fn whole_answer(tcp: &mut TcpStream) -> Option<(u16, bool)> {
+pub(super) fn whole_answer(tcp: &mut TcpStream) -> Option<(u16, bool)> {
     let mut answer = Vec::new();
     loop {
         if let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -219,7 +224,7 @@ fn whole_answer(tcp: &mut TcpStream) -> Option<(u16, bool)> {
 #[test]
 fn a_new_binary_takes_over_and_nobody_notices() {
     let (provider, calls) = quick_provider();
-    let mut old = gateway(folder(), provider, [0, 0, 0], &["--data", "data"]);
+    let mut old = gateway(folder(), &format!("http://{provider}"), [0, 0, 0], &["--data", "data"]);
     let (api, admin, proxy) = (old.api, old.admin, old.proxy.unwrap());
     let stop = Arc::new(AtomicBool::new(false));
     let get = |path: &str, host: SocketAddr| format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n");
@@ -248,7 +253,7 @@ fn a_new_binary_takes_over_and_nobody_notices() {
     let place = std::mem::replace(&mut old.folder, folder());
     let here = place.path().to_owned();
     let ports = [api, admin, proxy].map(|address| address.port());
-    let new = gateway(place, provider, ports, &["--data", "data", "--take-over"]);
+    let new = gateway(place, &format!("http://{provider}"), ports, &["--data", "data", "--take-over"]);
     assert_eq!((new.api, new.admin, new.proxy), (api, admin, Some(proxy)));
     assert_eq!(old.ended(), 0, "the old one ended well");
     let so_far = calls.load(Ordering::Relaxed);
@@ -261,7 +266,7 @@ fn a_new_binary_takes_over_and_nobody_notices() {
 }
 
 /// Charged, in micro-dollars, once nothing is under way.
-fn settled(here: &Path, gateway: &Serving) -> usize {
+pub(super) fn settled(here: &Path, gateway: &Serving) -> usize {
     super::support::until("the books", || {
         super::support::get(gateway.admin, "/metrics").1.contains("tollgate_requests_in_flight{route=\"proxy\"} 0")
     });

@@ -149,6 +149,36 @@ fn doctor_names_what_is_missing() {
     assert_eq!((ill.code, mark(&report, "listen")), (1, "fail".into()), "{report}");
 }
 
+/// The pass-through has an address only where the policy turns it on, and is held to the same rules as the API.
+#[test]
+fn doctor_looks_at_the_pass_through_that_the_policy_turns_on() {
+    let folder = shop();
+    std::fs::write(folder.path().join("open.toml"), SHOP.replacen("[defaults]", "[proxy]\non = true\n\n[defaults]", 1))
+        .unwrap();
+    let report = |policy: &str, proxy: &str| {
+        let any = "127.0.0.1:0";
+        let arguments = ["--json", "doctor", "--policy", policy, "--listen", any, "--admin", any, "--proxy", proxy];
+        let ran = run(folder.path(), &arguments);
+        (ran.code, ran.json())
+    };
+    let check = |report: &serde_json::Value, name: &str| {
+        let checks = report["checks"].as_array().unwrap().clone();
+        checks.into_iter().find(|check| check["name"] == name).unwrap_or_default()
+    };
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = busy.local_addr().unwrap().to_string();
+    let (code, off) = report("shop.toml", &taken);
+    assert_eq!((code, check(&off, "proxy")), (0, serde_json::Value::Null), "{off}");
+    let (code, on) = report("open.toml", "127.0.0.1:0");
+    assert_eq!((code, &check(&on, "proxy")["mark"]), (0, &"ok".into()), "{on}");
+    let (code, ill) = report("open.toml", &taken);
+    assert_eq!((code, &check(&ill, "proxy")["mark"]), (1, &"fail".into()), "{ill}");
+    assert!(check(&ill, "proxy")["help"].as_str().unwrap().contains("--proxy"), "{ill}");
+    // Without keys, others would spend the owner's money through it.
+    let (code, exposed) = report("open.toml", "0.0.0.0:0");
+    assert_eq!((code, &check(&exposed, "exposure")["mark"]), (1, &"fail".into()), "{exposed}");
+}
+
 #[test]
 fn a_secret_is_never_printed() {
     let folder = shop();

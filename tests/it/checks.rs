@@ -1,19 +1,19 @@
 //! Plans with a check in them, and the second pass: each branch, and its money against the providers' own bill.
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tollgate::domain::money::Money;
 use tollgate::server::Bounds;
 
 use crate::harness::House;
 use crate::raw::Wire;
+use crate::scorer::scores;
 
-const CHEAP: &str = "stability/sd3.5-medium";
-const SPECIALIST: &str = "ideogram/v3-quality";
+pub(crate) const CHEAP: &str = "stability/sd3.5-medium";
+pub(crate) const SPECIALIST: &str = "ideogram/v3-quality";
 
 /// The shipped policy, in which signs are drawn by a cheap model or a specialist, and a look is dear. `verifier` stands
 /// in place of the shipped ones.
-fn signs(policy: &str, verifier: &str) -> String {
+pub(crate) fn signs(policy: &str, verifier: &str) -> String {
     let rule = format!(
         "[[rule]]\nid = \"signs\"\nwhen = \"task == 'typography'\"\nquality = 0.3\nonly = [\"{CHEAP}\", \"{SPECIALIST}\"]\n\
          review_cost_usd = 0.2\n\n"
@@ -31,7 +31,7 @@ fn signs(policy: &str, verifier: &str) -> String {
 const TEXT: &str = "[verifier.text]\nkind = \"text\"\nmost_wrong = 0.4\nlatency = { p50 = \"300ms\", p95 = \"2s\" }\n\
                     passes = { typography = { good = 0.90, bad = 0.05 } }\n";
 
-fn scorer(port: u16) -> String {
+pub(crate) fn scorer(port: u16) -> String {
     format!(
         "[verifier.scorer]\nkind = \"http\"\nurl = \"http://127.0.0.1:{port}/score\"\nusd = 0.001\n\
          latency = {{ p50 = \"20ms\", p95 = \"200ms\" }}\npasses = {{ typography = {{ good = 0.90, bad = 0.05 }} }}\n"
@@ -42,7 +42,7 @@ async fn house(verifier: &str) -> House {
     House::with(Bounds::default(), |policy| signs(&policy, verifier)).await
 }
 
-fn sign(seed: u32) -> Value {
+pub(crate) fn sign(seed: u32) -> Value {
     json!({"prompt": "a shop sign that says \"OPEN LATE\"", "size": "1024x1024", "seed": seed, "response_format": "url"})
 }
 
@@ -53,7 +53,7 @@ async fn bill(house: &House) -> Money {
     Money::from_micros(micros)
 }
 
-fn usd(value: &Value) -> Money {
+pub(crate) fn usd(value: &Value) -> Money {
     value.to_string().parse().unwrap()
 }
 
@@ -186,43 +186,10 @@ async fn a_scorer_that_is_down_passes_nothing_and_then_loses_its_plans() {
     assert!(body["plan"]["steps"].as_array().unwrap().iter().all(|step| step["op"] != "verify"), "{body}");
 }
 
-/// Answers every call with a score that falls with the picture's size, and counts.
-async fn scores(score: &'static str) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut socket, _)) = listener.accept().await {
-            let mut got = Vec::new();
-            let mut buffer = [0; 65_536];
-            loop {
-                let head = got.windows(4).position(|end| end == b"\r\n\r\n");
-                let length = head.and_then(|at| {
-                    let text = String::from_utf8_lossy(&got[..at]).to_lowercase();
-                    Some(at + 4 + text.split("content-length: ").nth(1)?.split("\r\n").next()?.parse::<usize>().ok()?)
-                });
-                if length.is_some_and(|length| got.len() >= length) {
-                    break;
-                }
-                match socket.read(&mut buffer).await {
-                    Ok(read) if read > 0 => got.extend_from_slice(&buffer[..read]),
-                    _ => return,
-                }
-            }
-            let body = format!("{{\"score\":{score}}}");
-            let head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                body.len()
-            );
-            let _ = socket.write_all(format!("{head}{body}").as_bytes()).await;
-        }
-    });
-    port
-}
-
 #[tokio::test]
 async fn a_paid_look_stands_in_the_books_beside_the_providers() {
     for (score, model) in [("0.91", CHEAP), ("0.12", SPECIALIST)] {
-        let house = house(&scorer(scores(score).await)).await;
+        let house = house(&scorer(scores(score).await.0)).await;
         let body = house.post("/generate", &sign(1)).await.json();
         assert_eq!(body["model"], model, "{body}");
         assert!(check(&body)["seen"][0].as_str().unwrap().starts_with(&format!("scored {score}")), "{body}");

@@ -31,6 +31,9 @@ mod reckon;
 mod repeats;
 mod replay;
 mod sampling;
+#[path = "../support/scorer.rs"]
+mod scorer;
+mod shares;
 mod sockets;
 mod trial;
 mod webhooks;

@@ -213,6 +213,25 @@ async fn an_unreachable_provider_costs_nothing() {
     assert_eq!(books(&house).await, (Money::ZERO, Money::ZERO));
 }
 
+/// A refusal that comes while the body is still on its way is heard to its end.
+#[tokio::test]
+async fn a_refusal_in_the_middle_of_a_body_is_not_lost() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let house = House::with_stability_at(gone).await;
+    let mut tcp = TcpStream::connect(house.native.address()).await.unwrap();
+    let head = format!(
+        "POST /stability/v2beta/stable-image/generate/core HTTP/1.1\r\nhost: x\r\ncontent-type: {}\r\ncontent-length: 400000\r\n\r\n",
+        FORM.1
+    );
+    tcp.write_all(head.as_bytes()).await.unwrap();
+    tcp.write_all(&vec![0; 100_000]).await.unwrap();
+    let mut heard = Vec::new();
+    tcp.read_to_end(&mut heard).await.unwrap();
+    let heard = String::from_utf8_lossy(&heard);
+    assert!(heard.starts_with("HTTP/1.1 502") && heard.ends_with('}'), "{heard}");
+    assert_eq!(books(&house).await, (Money::ZERO, Money::ZERO));
+}
+
 /// What a provider hears: the caller's own words, the gateway's credential, and nothing of the way between them.
 #[tokio::test]
 async fn a_provider_hears_the_call_and_not_the_way() {

@@ -51,10 +51,15 @@ pub(super) fn open_files(settings: &Settings) -> Check {
     }
 }
 
-/// Whether the planes' addresses can be had.
+/// Whether the addresses can be had that every gateway listens on.
 pub(super) fn addresses(settings: &Settings) -> Vec<Check> {
     let server = &settings.server;
     vec![address("listen", "--listen", server.listen), address("admin", "--admin", server.admin)]
+}
+
+/// Whether the pass-through's address can be had, where the policy turns it on.
+pub(super) fn pass_through(settings: &Settings) -> Check {
+    address("proxy", "--proxy", settings.server.proxy)
 }
 
 fn address(name: &str, flag: &str, address: SocketAddr) -> Check {

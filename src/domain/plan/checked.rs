@@ -171,7 +171,9 @@ impl Builder<'_> {
             }
         }
         let accept = believed(way.cost.accept, &stages);
-        let check = Some(Check { verifier: looker.ix, otherwise });
+        // The last stage is shown unchecked.
+        let looks = looks.worst.times(i64::try_from(rest.len()).unwrap_or(i64::MAX));
+        let check = Some(Check { verifier: looker.ix, looks, otherwise });
         Candidate { check, quote, accept, latency, score: score(self.request, quote, accept), ..*first }
     }
 
@@ -228,7 +230,7 @@ impl Builder<'_> {
         Some(Candidate {
             drafts: k,
             calls: self.request.ask.n.saturating_mul(k),
-            check: Some(Check { verifier: self.looker.ix, otherwise: [None; MAX_OTHERWISE] }),
+            check: Some(Check { verifier: self.looker.ix, looks: look, otherwise: [None; MAX_OTHERWISE] }),
             quote,
             accept,
             latency,

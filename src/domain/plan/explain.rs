@@ -244,7 +244,7 @@ fn why(
     let upscaler_place = candidate.upscale.and_then(|(ix, _)| catalog.model(ix)).map(|model| model.place.clone());
     let (text, place) = match reason {
         Reason::BreakerOpen(wait) => (format!("the breaker is open for {}", secs(wait)), provider_place),
-        Reason::BudgetExhausted(at) => budget_exhausted(candidate, view.budgets.get(usize::from(at))),
+        Reason::BudgetExhausted(at) => budget_exhausted(candidate, catalog, view.budgets.get(usize::from(at))),
         Reason::DataPolicy => ("the provider is not marked local".to_owned(), provider_place),
         Reason::Deadline => (deadline(candidate, &terms.deadline), term_place(&terms.deadline)),
         Reason::Floor => (floor(candidate, &terms.floor), term_place(&terms.floor)),
@@ -279,9 +279,10 @@ const KEPT_ON_PREM: &str = "its provider is kept for requests with `data_policy:
 const NO_PROMPT: &str =
     "it wants the prompt again, and the prompt was not kept (`log.prompts` in the settings keeps it)";
 
-fn budget_exhausted(candidate: &Candidate, budget: Option<&BudgetView>) -> (String, Option<Place>) {
+fn budget_exhausted(candidate: &Candidate, catalog: &Catalog, budget: Option<&BudgetView>) -> (String, Option<Place>) {
     let Some(BudgetView { budget, left }) = budget else { return Default::default() };
-    let text = format!("may cost ${}, and the budget `{}` has ${left} left", candidate.quote.worst, budget.name);
+    let share = candidate.ahead(catalog).share(&budget.scope);
+    let text = format!("may cost ${share}, and the budget `{}` has ${left} left", budget.name);
     (text, Some(budget.place.clone()))
 }
 

@@ -157,14 +157,10 @@ fn strictness(candidate: &Candidate, model: &Model, request: &GenerationRequest)
     (ask.strict && (dropped || other_size)).then_some(Reason::Strict)
 }
 
-/// The first budget that counts a step of the plan and has less left than the plan may cost.
+/// The first budget that has less left than what it counts of the plan may cost.
 fn budget(candidate: &Candidate, catalog: &Catalog, view: &View) -> Option<Reason> {
-    let counts = |ix: ModelIx, budget: &BudgetView| {
-        let provider = catalog.model(ix).and_then(|model| catalog.provider(model.provider));
-        provider.is_some_and(|provider| budget.budget.scope.counts(&provider.name))
-    };
     let mut short = (0u16..).zip(&view.budgets).filter(|(_, budget)| candidate.quote.worst > budget.left);
-    let blocks = |budget: &BudgetView| candidate.models().any(|ix| counts(ix, budget));
+    let blocks = |budget: &BudgetView| candidate.ahead(catalog).share(&budget.budget.scope) > budget.left;
     short.find(|(_, budget)| blocks(budget)).map(|(at, _)| Reason::BudgetExhausted(at))
 }
 

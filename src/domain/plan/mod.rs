@@ -15,6 +15,7 @@ pub mod explain;
 mod filter;
 mod reason;
 mod second;
+mod share;
 mod size;
 mod wait;
 
@@ -121,21 +122,13 @@ pub struct Candidate {
     pub reason: Option<Reason>,
 }
 
-impl Candidate {
-    /// Whose calls it may make, in all its branches.
-    pub fn models(&self) -> impl Iterator<Item = ModelIx> {
-        // In a second pass the picture is given, and nothing generates.
-        let generates = (self.calls > 0 || self.upscale.is_none()).then_some(self.model);
-        let branches = self.check.iter().flat_map(Check::stages).map(|stage| stage.model).collect::<Vec<_>>();
-        generates.into_iter().chain(self.upscale.map(|(upscaler, _)| upscaler)).chain(branches)
-    }
-}
-
 /// A verifier within a plan, and the stages behind it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Check {
     /// Who looks.
     pub verifier: VerifierIx,
+    /// What its looks cost at most, all of them.
+    pub looks: Money,
     /// What is made, in turn, instead of a picture that fails. Each stage's pictures are checked too, but the last's.
     pub otherwise: [Option<Otherwise>; MAX_OTHERWISE],
 }

@@ -18,6 +18,9 @@ use super::catalog::{Latency, Place, TaskIx};
 use super::money::Money;
 use super::plan::cost::Rates;
 
+/// Whom paid looks are booked under, as it were their provider; budgets cap them by this name.
+pub const PAYEE: &str = "verifier";
+
 /// Index into [`Catalog::verifiers`](super::catalog::Catalog::verifiers).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VerifierIx(pub u16);

@@ -14,6 +14,7 @@ use super::values::Scope;
 use crate::domain::budget::{Budget, EACH, OnExhausted, Period, Scope as Covers};
 use crate::domain::catalog::Catalog;
 use crate::domain::money::Money;
+use crate::domain::verify::PAYEE;
 
 /// What budgets may name.
 pub(super) struct Named<'a> {
@@ -57,7 +58,8 @@ fn budget(scope: Scope<'_>, row: &At<raw::Budget>, named: &Named<'_>) -> Option<
     }
     if let Some((id, least)) = dearer(cap, covers.provider.as_deref(), named.catalog) {
         let message = format!("the budget `{}` is below every price", name.value);
-        let help = format!("the cheapest image costs ${least} ({id}); a smaller budget buys nothing");
+        let what = if covers.provider.as_deref() == Some(PAYEE) { "look" } else { "image" };
+        let help = format!("the cheapest {what} costs ${least} ({id}); a smaller budget buys nothing");
         scope.error(codes::E0801, message, &usd.span, &format!("${cap}"), &help);
     }
     sound.then(|| Budget {
@@ -97,7 +99,7 @@ fn covers(scope: Scope<'_>, raw: &raw::Budget, named: &Named<'_>) -> Covers {
     let covers = Covers {
         key: if each { Some(EACH.into()) } else { known("key", &raw.key, keys()) },
         task: known("task", &raw.task, named.catalog.tasks.iter().map(|task| &*task.name).collect()),
-        provider: known("provider", &raw.provider, named.catalog.providers.iter().map(|p| &*p.name).collect()),
+        provider: known("provider", &raw.provider, payees(named.catalog)),
         metadata: raw
             .metadata
             .iter()
@@ -117,8 +119,19 @@ fn covers(scope: Scope<'_>, raw: &raw::Budget, named: &Named<'_>) -> Covers {
     covers
 }
 
-/// The cheapest model that a budget could pay, when the budget is below even that.
+/// Who is paid: the providers, and whoever looks at pictures for money.
+fn payees(catalog: &Catalog) -> Vec<&str> {
+    let looks = catalog.verifiers.iter().any(|verifier| verifier.price > Money::ZERO).then_some(PAYEE);
+    catalog.providers.iter().map(|provider| &*provider.name).chain(looks).collect()
+}
+
+/// The cheapest model, or for looks the cheapest verifier, that a budget could pay, when the budget is below even that.
 fn dearer(cap: Money, provider: Option<&str>, catalog: &Catalog) -> Option<(Arc<str>, Money)> {
+    if provider == Some(PAYEE) {
+        let prices = catalog.verifiers.iter().map(|one| (Arc::clone(&one.name), one.price));
+        let paid = prices.filter(|(_, usd)| *usd > Money::ZERO);
+        return paid.min_by_key(|(_, usd)| *usd).filter(|(_, least)| *least > cap);
+    }
     let ours = catalog.models.iter().filter(|model| {
         let of = catalog.provider(model.provider).map(|provider| &*provider.name);
         model.sizes().is_some() && provider.is_none_or(|name| of == Some(name))

@@ -12,6 +12,7 @@ use super::super::text;
 use super::values::{Scope, base_url};
 use super::{Credentials, Entry, World, limits, twice};
 use crate::domain::catalog::{Catalog, Dialect, Provider};
+use crate::domain::verify::PAYEE;
 use crate::transport::{Endpoint, Secret};
 
 /// The providers in the order of their names, and their credentials.
@@ -21,7 +22,10 @@ pub(super) fn providers(entries: &[Entry<'_, raw::Provider>], world: &World<'_>)
 
 fn provider(entry: &Entry<'_, raw::Provider>, world: &World<'_>) -> (Provider, Option<Secret>) {
     let Entry { scope, name, raw } = entry;
-    scope.name("provider", name);
+    if scope.name("provider", name) && name.value == PAYEE {
+        let help = "call it otherwise: paid looks at pictures are booked under this name";
+        scope.error(codes::E0402, format!("`{PAYEE}` is no name for a provider"), &name.span, "taken", help);
+    }
     let dialect = dialect(entry);
     let address = if dialect == Dialect::Local { Ok(Arc::from("")) } else { address(entry, world) };
     let credential = credential(entry, world);

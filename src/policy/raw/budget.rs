@@ -27,7 +27,7 @@ pub(in crate::policy) struct Budget {
     pub(in crate::policy) metadata: Named<At<String>>,
     /// Only requests of this task.
     pub(in crate::policy) task: Option<At<String>>,
-    /// Only calls to this provider.
+    /// Only calls to this provider; `verifier` counts paid looks at pictures.
     pub(in crate::policy) provider: Option<At<String>>,
     /// What happens to a request that does not fit; refused when left out.
     pub(in crate::policy) on_exhausted: Option<OnExhausted>,

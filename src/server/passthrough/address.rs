@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use pingora::upstreams::peer::HttpPeer;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use url::{Host, Url};
 
@@ -56,8 +57,9 @@ impl Addresses {
     /// The peer of an origin; `patience` is for each silence of the provider.
     pub(super) async fn peer(&self, origin: &Origin, patience: Duration) -> Option<HttpPeer> {
         let (address, name) = match &origin.host {
-            Host::Ipv4(ip) => ((IpAddr::V4(*ip), origin.port).into(), String::new()),
-            Host::Ipv6(ip) => ((IpAddr::V6(*ip), origin.port).into(), String::new()),
+            // A certificate names an address too; without a name to hold it against, Pingora would believe any.
+            Host::Ipv4(ip) => ((IpAddr::V4(*ip), origin.port).into(), ip.to_string()),
+            Host::Ipv6(ip) => ((IpAddr::V6(*ip), origin.port).into(), ip.to_string()),
             Host::Domain(name) => (self.resolve(name, origin.port).await?, name.clone()),
         };
         let mut peer = HttpPeer::new(address, origin.tls, name);
@@ -75,10 +77,20 @@ impl Addresses {
         if let Some((_, address)) = known.filter(|(at, _)| at.elapsed() < BELIEVED) {
             return Some(address);
         }
-        let found = timeout(CONNECT, tokio::net::lookup_host((name, port))).await.ok()?.ok()?.next()?;
+        let all: Vec<SocketAddr> = timeout(CONNECT, tokio::net::lookup_host((name, port))).await.ok()?.ok()?.collect();
+        let found = match all.as_slice() {
+            [one] => *one,
+            several => reachable(several).await?,
+        };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (Instant::now(), found));
         Some(found)
     }
+}
+
+/// The first that takes a connection: a name may stand for addresses of which not all lead anywhere.
+async fn reachable(several: &[SocketAddr]) -> Option<SocketAddr> {
+    let connected = timeout(CONNECT, TcpStream::connect(several)).await;
+    connected.ok().and_then(Result::ok).and_then(|tcp| tcp.peer_addr().ok()).or_else(|| several.first().copied())
 }
 
 /// Whether a path stays below where it begins, however it is escaped.

@@ -87,10 +87,11 @@ impl Journey {
             (false, ..) | (true, false, true) => Billed::No,
             (true, ..) => Billed::Unknown,
         };
-        let (blame, detail) = match (downstream, self.sent) {
-            (true, _) => (Blame::Caller, "The caller went away."),
-            (false, false) => (Blame::Provider, "The provider cannot be reached."),
-            (false, true) => (Blame::Provider, "The provider gave no whole answer."),
+        let (blame, detail) = match (downstream, self.sent, error.etype()) {
+            (true, ..) => (Blame::Caller, "The caller went away.".to_owned()),
+            (false, false, pingora::ErrorType::TLSHandshakeFailure) => (Blame::Provider, untrusted(error)),
+            (false, false, _) => (Blame::Provider, "The provider cannot be reached.".to_owned()),
+            (false, true, _) => (Blame::Provider, "The provider gave no whole answer.".to_owned()),
         };
         let late = matches!(error.etype(), pingora::ErrorType::ReadTimedout | pingora::ErrorType::WriteTimedout);
         let class = match (downstream, late) {
@@ -126,6 +127,14 @@ impl Journey {
     pub(super) fn count(&mut self, engine: &Arc<Engine>, slot: OwnedSemaphorePermit) {
         self.under_way = Some((engine.telemetry().in_flight(ROUTE), slot));
     }
+}
+
+/// Why there is no TLS with a provider, such as a certificate that nobody vouches for: the innermost cause.
+fn untrusted(error: &pingora::Error) -> String {
+    let told = error.context.as_ref().map_or("no reason was given", |context| context.as_str());
+    let told = told.rsplit_once(", SNI: ").map_or(told, |(told, _)| told);
+    let cause = told.rsplit_once("cause: ").map_or(told, |(_, cause)| cause);
+    format!("The provider cannot be reached over TLS: {}.", cause.chars().take(200).collect::<String>())
 }
 
 /// An answer that began and broke off at its provider may have been charged; one whose caller left was answered.

@@ -26,6 +26,7 @@ use std::time::Duration;
 use pingora::apps::{HttpServerApp as _, ServerApp as _};
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
+use pingora::tls::{RootCertStore, load_platform_certs_incl_env_into_store};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -51,13 +52,26 @@ impl Server {
         install_tls();
         let address = listener.local_addr()?;
         // One try: what may have been sent is never sent again.
-        let conf = ServerConf { max_retries: 1, upstream_keepalive_pool_size: POOL, ..ServerConf::default() };
+        let conf = ServerConf {
+            max_retries: 1,
+            upstream_keepalive_pool_size: POOL,
+            ca_file: unread_roots(),
+            ..ServerConf::default()
+        };
         let app = Arc::new(http_proxy(&Arc::new(conf), Passthrough::new(engine, &bounds, always)));
         let (stop, stopped) = watch::channel(false);
         let parting = Parting::default();
         let accepting = tokio::spawn(accept(listener, app, bounds, parting.clone(), stopped));
         Ok(Self { address, stop, parting, accepting })
     }
+}
+
+/// Pingora ends the process when the system's root certificates cannot all be read. Then it is told of a file without
+/// any: `http://` providers are served as ever, `https://` ones are not trusted, and each call says so.
+fn unread_roots() -> Option<String> {
+    let why = load_platform_certs_incl_env_into_store(&mut RootCertStore::empty()).err()?;
+    tracing::error!(%why, "no root certificates: the pass-through trusts no provider of https://");
+    Some("/dev/null".to_owned())
 }
 
 async fn accept(

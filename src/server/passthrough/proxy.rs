@@ -222,8 +222,11 @@ impl ProxyHttp for Passthrough {
             _ => Refusal::ProvidersFailed(attempts),
         };
         session.set_keepalive(None);
-        // A caller that is gone needs no answer.
-        let _ = self.refuse(session, journey, refusal).await;
+        // A caller that is gone needs no answer. Whoever is there hears it to its end: Pingora drops what failed, and a
+        // socket that is dropped with unread bytes takes the answer back.
+        if self.refuse(session, journey, refusal).await.is_ok() && session.finish_body().await.is_ok() {
+            session.shutdown().await;
+        }
         let error_code = journey.refused.map_or(0, |(_, status)| status);
         FailToProxy { error_code, can_reuse_downstream: false }
     }
