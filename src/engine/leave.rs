@@ -96,7 +96,10 @@ impl Run<'_> {
             let patience = until.saturating_duration_since(Instant::now());
             let again = match self.engine.limits.draw(&draws, cost, patience, Self::now()).await {
                 Ok(permit) => {
-                    sleep(permit.delay()).await;
+                    // Even a sleep of no time lasts until the clock's next tick, a millisecond.
+                    if !permit.delay().is_zero() {
+                        sleep(permit.delay()).await;
+                    }
                     // A provider that asks to be left alone asks it of those that are waiting too.
                     let shut = draws.iter().map(|draw| self.engine.limits.shut(draw.owner, Self::now())).max();
                     match shut.filter(|shut| !shut.is_zero()) {
