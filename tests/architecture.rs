@@ -34,7 +34,7 @@ const FUNCTION_LINES: usize = 60;
 
 /// The crates that a pure room may name: values and formats, nothing that waits, opens or draws lots.
 const PURE: [(&str, &[&str]); 2] = [
-    ("domain", &["jiff", "nalgebra", "rand", "serde_json", "sha2"]),
+    ("domain", &["jiff", "nalgebra", "rand", "serde", "serde_json", "sha2"]),
     (
         "provider",
         &[

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::runtime::Builder;
 use tokio::task::LocalSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 /// A request to repeat: `{n}` in the body becomes a number that no other request has.
 #[derive(Clone)]
@@ -79,14 +80,27 @@ impl Load {
         .await
     }
 
-    /// `rate` requests a second fall due, whether or not earlier ones are answered.
-    pub(crate) async fn open(to: SocketAddr, shot: &Shot, rate: u32, span: Duration) -> Done {
-        let (start, callers) = (Instant::now() + Duration::from_millis(20), 64u32);
+    /// `rate` requests a second fall due, whether or not earlier ones are answered. Each caller has a thread, whose sleep
+    /// ends when it should; the runtime's would end at its clock's next millisecond.
+    pub(crate) fn open(to: SocketAddr, shot: &Shot, rate: u32, span: Duration) -> Done {
+        let (start, callers) = (Instant::now() + Duration::from_millis(20), 32_u32);
         let due = move |caller: u32, turn: u32| {
             let due = start + Duration::from_secs(1) / rate * (turn * callers + caller);
             (due < start + span).then_some(due)
         };
-        Self::together((0..callers).map(|at| caller(to, shot.clone(), move |turn| due(at, turn)))).await
+        let fire = |at| {
+            let shot = shot.clone();
+            std::thread::spawn(move || {
+                let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+                runtime.block_on(caller(to, shot, |turn| due(at, turn)))
+            })
+        };
+        let threads: Vec<_> = (0..callers).map(fire).collect();
+        let mut all = Done::default();
+        for thread in threads {
+            all.add(thread.join().expect("a caller"));
+        }
+        all
     }
 
     async fn together(callers: impl Iterator<Item = impl Future<Output = Done> + 'static>) -> Done {
@@ -108,7 +122,8 @@ async fn caller(to: SocketAddr, shot: Shot, due: impl Fn(u32) -> Option<Instant>
     let mut buffer = vec![0; 256 << 10];
     for turn in 0.. {
         let Some(due) = due(turn) else { break };
-        sleep_until(due).await;
+        // A caller that has something to wait for has a thread of its own.
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let bytes = shot.bytes(NUMBER.fetch_add(1, Ordering::Relaxed));
         stream.write_all(&bytes).await.expect("sent");
         let (ok, length, head) = answer(&mut stream, &mut buffer).await;

@@ -4,22 +4,24 @@
 //! worth something when the planner sees again exactly what it saw then. A [`Situation`] holds what was asked and how
 //! the world differed from the policy's own guesses; the ledger keeps it as JSON beside the money. What it refuses to
 //! know: the prompt's text. Its lengths are kept, because prices and rules read them, and whether it quotes any text,
-//! because a verifier may read that; the task was settled from the text and is kept by name. To add an input of the planner: here, in both directions, or replays stop being exact.
+//! because a verifier may read that; the task was settled from the text and is kept by name. To add an input of the
+//! planner: in [`note`], and here where it is read back, or replays stop being exact.
+
+pub mod note;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::civil::Date;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::catalog::{Catalog, Latency, ModelIx};
 use super::image::{Format, Size};
 use super::money::Money;
 use super::plan::{Approved, Gate, ModelView, VerifierView, View};
 use super::quality::Posterior;
-use super::quoted;
-use super::request::{Ask, DataPolicy, Fit, GenerationRequest, ModelChoice, Prompt, Quality};
+use super::request::{Ask, DataPolicy, Fit, ModelChoice, Prompt, Quality};
 use super::verify::Verifier;
 
 /// Everything that the planner read, but for the policy.
@@ -46,48 +48,6 @@ const LACKING: Duration = Duration::from_hours(24 * 365);
 const WAS_ABSENT: &str = "it was not there then";
 
 impl Situation {
-    /// As JSON for the ledger. `guess` is the world as the policy alone knows it, `lacking` what this process has no
-    /// address or credential for.
-    pub fn note(
-        request: &GenerationRequest,
-        catalog: &Catalog,
-        view: &View,
-        (guess, lacking): (&View, &[Arc<str>]),
-        day: Date,
-    ) -> Map<String, Value> {
-        let differs = catalog.models.iter().zip(view.models.iter().zip(&guess.models));
-        let models: Map<String, Value> = differs
-            .filter(|(_, (seen, guessed))| seen != guessed)
-            .map(|(model, (seen, _))| (model.id.to_string(), model_value(seen)))
-            .collect();
-        let task = catalog.task(request.task).map(|task| &*task.name);
-        let id = |ix| catalog.model(ix).map(|model| model.id.to_string());
-        let mut note = Map::new();
-        let mut ask = ask_value(&request.ask, task.unwrap_or_default());
-        // What was bought before may pin a model that the caller has not.
-        if let Some(pinned) = request.pinned.and_then(id) {
-            ask.insert("model".into(), pinned.into());
-        }
-        note.insert("ask".into(), ask.into());
-        note.insert("day".into(), day.to_string().into());
-        if !models.is_empty() {
-            note.insert("models".into(), models.into());
-        }
-        let verifiers = verifiers(catalog, view);
-        if !verifiers.is_empty() {
-            note.insert("verifiers".into(), verifiers.into());
-        }
-        if let Some(Approved { model, size, has_prompt }) = request.approved {
-            let maker = id(model).unwrap_or_default();
-            note.insert("approved".into(), json!([maker, size.width, size.height, has_prompt]));
-        }
-        if !lacking.is_empty() {
-            let names: Vec<&str> = lacking.iter().map(|name| &**name).collect();
-            note.insert("lacking".into(), names.into());
-        }
-        note
-    }
-
     /// Out of the ledger's JSON; `None` when it is not a note.
     pub fn read(note: &Value) -> Option<Self> {
         let models = match note.get("models") {
@@ -148,14 +108,7 @@ impl Situation {
     }
 }
 
-/// Those that were not as the policy guesses: `[absent, p50 ns, p95 ns]`.
-fn verifiers(catalog: &Catalog, view: &View) -> Map<String, Value> {
-    let seen = catalog.verifiers.iter().zip(&view.verifiers);
-    let differs = seen.filter(|(verifier, seen)| seen.absent.is_some() || seen.latency != verifier.latency);
-    let value = |seen: &VerifierView| json!([seen.absent.is_some(), nanos(seen.latency.p50), nanos(seen.latency.p95)]);
-    differs.map(|(verifier, seen)| (verifier.name.to_string(), value(seen))).collect()
-}
-
+/// Of [`note::SeenVerifier`].
 fn verifier_read(value: &Value) -> Option<VerifierView> {
     let span = |at: usize| value.get(at)?.as_u64().map(Duration::from_nanos);
     let absent = value.get(0)?.as_bool()?.then_some(WAS_ABSENT);
@@ -167,26 +120,7 @@ fn approved_read(value: &Value) -> Option<(String, Size, bool)> {
     Some((value.get(0)?.as_str()?.to_owned(), Size::new(side(1)?, side(2)?), value.get(3)?.as_bool()?))
 }
 
-/// `[gate, for ns, p50 ns, p95 ns, alpha, beta, verdicts, lift]`.
-fn model_value(view: &ModelView) -> Value {
-    let (gate, wait) = match view.gate {
-        Gate::Open => ("open", Duration::ZERO),
-        Gate::Broken(wait) => ("broken", wait),
-        Gate::Spent(wait) => ("spent", wait),
-    };
-    let accept = view.accept;
-    json!([
-        gate,
-        nanos(wait),
-        nanos(view.latency.p50),
-        nanos(view.latency.p95),
-        accept.alpha,
-        accept.beta,
-        accept.verdicts,
-        accept.lift,
-    ])
-}
-
+/// Of [`note::SeenModel`].
 fn model_read(value: &Value) -> Option<ModelView> {
     let at = |at: usize| value.get(at);
     let span = |index: usize| at(index)?.as_u64().map(Duration::from_nanos);
@@ -199,56 +133,6 @@ fn model_read(value: &Value) -> Option<ModelView> {
     };
     let accept = Posterior { alpha: number(4)?, beta: number(5)?, verdicts: number(6)?, lift: number(7)? };
     Some(ModelView { gate, latency: Latency { p50: span(2)?, p95: span(3)? }, accept })
-}
-
-/// The fields that the planner, the rules or a price reads, and that are not at the contract's default.
-fn ask_value(ask: &Ask, task: &str) -> Map<String, Value> {
-    let mut fields = Map::new();
-    let mut put = |name: &str, value: Value| {
-        fields.insert(name.to_owned(), value);
-    };
-    put("task", task.into());
-    put("prompt", length(ask.prompt.as_str()));
-    put("size", json!([ask.size.width, ask.size.height]));
-    if ask.n != 1 {
-        put("n", ask.n.into());
-    }
-    if let Some(seed) = ask.seed {
-        put("seed", seed.into());
-    }
-    if let Some(negative) = &ask.negative_prompt {
-        put("negative", length(negative));
-    }
-    match &ask.quality {
-        None => {}
-        Some(Quality::AtLeast(floor)) => put("quality", (*floor).into()),
-        Some(Quality::Tier(tier)) => put("quality", tier.as_str().into()),
-    }
-    if let Some(most) = ask.max_cost {
-        put("max_cost", most.micros().into());
-    }
-    if let Some(deadline) = ask.deadline {
-        put("deadline", nanos(deadline));
-    }
-    if let ModelChoice::Pinned(model) = &ask.model {
-        put("model", model.as_str().into());
-    }
-    if ask.data_policy == DataPolicy::OnPrem {
-        put("on_prem", true.into());
-    }
-    if ask.fit == Fit::Nearest {
-        put("nearest", true.into());
-    }
-    if ask.output_format != Format::Png {
-        put("format", ask.output_format.name().into());
-    }
-    if ask.strict {
-        put("strict", true.into());
-    }
-    if !ask.metadata.is_empty() {
-        put("metadata", json!(ask.metadata));
-    }
-    fields
 }
 
 fn ask_read(value: &Value) -> Option<Ask> {
@@ -280,12 +164,6 @@ fn ask_read(value: &Value) -> Option<Ask> {
     Some(ask)
 }
 
-/// `[bytes, characters]`, and a third element where it quotes text.
-fn length(text: &str) -> Value {
-    let (bytes, characters) = (text.len(), text.chars().count());
-    if quoted::any(text) { json!([bytes, characters, true]) } else { json!([bytes, characters]) }
-}
-
 /// Letters of one byte to four.
 const LETTERS: [char; 4] = ['x', 'é', '日', '𝐱'];
 
@@ -313,20 +191,20 @@ fn stand_in(length: &Value) -> Option<String> {
     (text.len() == bytes).then_some(text)
 }
 
-fn nanos(span: Duration) -> Value {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).into()
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::{json, to_string, to_value};
+
+    use super::note::{Asked, Length, SeenModel, SeenVerifier};
     use super::*;
+    use crate::domain::quoted;
 
     #[test]
     fn stand_ins_have_the_lengths_of_their_texts() {
         let quoting = ["\"a\"", "“日”", "«𝐱𝐱»", "“𝐱”", "a sign that says 'stop' — in 𝐱𝐱𝐱", "\"naïve\" …", "‘a’ logo"];
         let plain = ["a", "plain words", "naïve", "…", "🖼🖼x", "日本の春, in ink — \u{1F338}", "the dog's 12\" bone"];
         for (text, quotes) in quoting.map(|text| (text, true)).into_iter().chain(plain.map(|text| (text, false))) {
-            let other = stand_in(&length(text)).unwrap();
+            let other = stand_in(&to_value(Length::of(text)).unwrap()).unwrap();
             assert_eq!((other.len(), other.chars().count()), (text.len(), text.chars().count()), "{text}");
             assert_eq!((quoted::any(text), quoted::any(&other)), (quotes, quotes), "{text} as {other}");
         }
@@ -347,10 +225,10 @@ mod tests {
         (ask.data_policy, ask.fit, ask.output_format) = (DataPolicy::OnPrem, Fit::Nearest, Format::Webp);
         ask.strict = true;
         ask.metadata.insert("project".to_owned(), "x".to_owned());
-        let text = Value::from(ask_value(&ask, "photo")).to_string();
+        let text = to_string(&Asked::of(&ask, "photo")).unwrap();
         assert_eq!(ask_read(&serde_json::from_str(&text).unwrap()), Some(ask.clone()));
         ask.quality = Some(Quality::Tier("hero".to_owned()));
-        let text = Value::from(ask_value(&ask, "photo")).to_string();
+        let text = to_string(&Asked::of(&ask, "photo")).unwrap();
         assert_eq!(ask_read(&serde_json::from_str(&text).unwrap()), Some(ask));
     }
 
@@ -359,7 +237,7 @@ mod tests {
         let latency = Latency { p50: Duration::from_micros(1_234_567), p95: Duration::from_micros(2_345_678) };
         for absent in [None, Some(WAS_ABSENT)] {
             let seen = VerifierView { absent, latency };
-            let value = json!([absent.is_some(), nanos(latency.p50), nanos(latency.p95)]).to_string();
+            let value = to_string(&SeenVerifier::of(&seen)).unwrap();
             assert_eq!(verifier_read(&serde_json::from_str(&value).unwrap()), Some(seen));
         }
         let draft = approved_read(&json!(["a/b", 512, 768, true]));
@@ -372,7 +250,7 @@ mod tests {
         let latency = Latency { p50: Duration::from_micros(1_234_567), p95: Duration::from_micros(2_345_678) };
         for gate in [Gate::Open, Gate::Broken(Duration::from_secs(9)), Gate::Spent(Duration::from_micros(1))] {
             let view = ModelView { gate, latency, accept };
-            let text = model_value(&view).to_string();
+            let text = to_string(&SeenModel::of(&view)).unwrap();
             assert_eq!(model_read(&serde_json::from_str(&text).unwrap()), Some(view));
         }
     }

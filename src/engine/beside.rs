@@ -79,11 +79,11 @@ impl Engine {
 
     /// An image was shown: every policy waits for its verdict.
     pub(super) fn shown(&self, id: &Arc<str>, order: &Order, model: &str) {
-        self.learner.shown(Arc::clone(id), &self.snapshot(), &order.request, model, clock::now());
+        self.learner.shown(Arc::clone(id), &self.snapshot(), order.kind(), model, clock::now());
         if let Some(trial) = &self.trial
             && let Some(candidate) = trial.candidate(&order.house)
         {
-            trial.learner.shown(Arc::clone(id), &candidate, &order.request, model, clock::now());
+            trial.learner.shown(Arc::clone(id), &candidate, order.kind(), model, clock::now());
         }
     }
 

@@ -4,7 +4,7 @@
 //! on another replica, or an answer in the ledger. All of it comes before money and limits. What it refuses to know: how
 //! a flight is flown.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -145,6 +145,7 @@ impl Engine {
             usual: None,
             tenant,
             request,
+            kind: OnceLock::new(),
             inbound,
             claim: None,
             departure,

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rand::Rng;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::domain::catalog::{Catalog, Model, ModelIx, TaskIx};
 use crate::domain::plan::explain::{steps, words};
@@ -60,7 +61,8 @@ struct Ledgered {
 type Key = (Arc<str>, u8, Arc<str>);
 
 /// What a prompt is to the estimator.
-struct Kind {
+#[derive(Clone, Debug)]
+pub(crate) struct Kind {
     task: TaskIx,
     /// `None` when the caller named the task: their word overrides the rule.
     category: Option<Category>,
@@ -115,17 +117,9 @@ impl Learner {
     }
 
     /// An image was shown; its verdict is out.
-    pub(crate) fn shown(
-        &self,
-        id: Arc<str>,
-        snapshot: &Snapshot,
-        request: &GenerationRequest,
-        model: &str,
-        now: Timestamp,
-    ) {
-        let Kind { task, category, .. } = Kind::of(request);
+    pub(crate) fn shown(&self, id: Arc<str>, snapshot: &Snapshot, kind: &Kind, model: &str, now: Timestamp) {
         if let Some((ix, _)) = snapshot.catalog.find_model(model) {
-            self.written().pending.shown(id, ix.0, task.0, category, now);
+            self.written().pending.shown(id, ix.0, kind.task.0, kind.category, now);
         }
     }
 
@@ -241,7 +235,8 @@ fn hear(estimator: &mut Estimator, catalog: &Catalog, judgement: &Judgement) {
 }
 
 impl Kind {
-    fn of(request: &GenerationRequest) -> Self {
+    /// Reads the prompt of a request.
+    pub(crate) fn of(request: &GenerationRequest) -> Self {
         let reading = Reading::of(request.ask.prompt.as_str());
         let category = request.ask.task.is_none().then_some(reading.category);
         Self { task: request.task, category, reading }
@@ -250,28 +245,44 @@ impl Kind {
 
 /// What the learner must know of a decision later, and what judging the policy by its log needs: which plan it chose (what
 /// ran may be another one that stood in for it), at what price, and how likely the choice was.
-pub(crate) fn decision(
-    catalog: &Catalog,
-    request: &GenerationRequest,
-    planned: &Planned,
-    dice: &mut dyn Rng,
-) -> Map<String, Value> {
-    let Kind { category, reading, .. } = Kind::of(request);
-    let best = planned.best();
-    let chosen = best.and_then(|best| catalog.model(best.model));
-    let sampled = request.terms.explore == Explore::Sampled && best.is_some_and(|best| best.accept.lift != 0.0);
-    let note = json!({
-        "plan": best.map(|best| words(&steps(best, catalog))),
-        "expected": best.map(|best| best.quote.expected.micros()),
-        "model": chosen.map(|model| &*model.id),
-        "version": chosen.map(|model| &*model.remote),
-        "category": category.map(Category::name),
-        "signs": reading.signs,
-        "edition": EDITION,
-        "method": if sampled { "sampled" } else { request.terms.explore.name() },
-        "propensity": if sampled { propensity(planned, dice) } else { 1.0 },
-    });
-    if let Value::Object(fields) = note { fields } else { Map::new() }
+#[derive(Debug, Serialize)]
+pub(crate) struct Choice<'a> {
+    plan: Option<String>,
+    /// In micro-dollars.
+    expected: Option<i64>,
+    model: Option<&'a str>,
+    version: Option<&'a str>,
+    category: Option<&'static str>,
+    signs: &'a [u16],
+    edition: u32,
+    method: &'static str,
+    propensity: f64,
+}
+
+impl<'a> Choice<'a> {
+    /// Of what was planned for a request of this kind.
+    pub(crate) fn of(
+        catalog: &'a Catalog,
+        request: &GenerationRequest,
+        kind: &'a Kind,
+        planned: &Planned,
+        dice: &mut dyn Rng,
+    ) -> Self {
+        let best = planned.best();
+        let chosen = best.and_then(|best| catalog.model(best.model));
+        let sampled = request.terms.explore == Explore::Sampled && best.is_some_and(|best| best.accept.lift != 0.0);
+        Self {
+            plan: best.map(|best| words(&steps(best, catalog))),
+            expected: best.map(|best| best.quote.expected.micros()),
+            model: chosen.map(|model| &*model.id),
+            version: chosen.map(|model| &*model.remote),
+            category: kind.category.map(Category::name),
+            signs: &kind.reading.signs,
+            edition: EDITION,
+            method: if sampled { "sampled" } else { request.terms.explore.name() },
+            propensity: if sampled { propensity(planned, dice) } else { 1.0 },
+        }
+    }
 }
 
 /// How likely a fresh sample would choose the same plan: draws, each plan's score moved to what was drawn of its model.

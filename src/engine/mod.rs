@@ -47,7 +47,7 @@ mod verify;
 mod webhooks;
 mod world;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use rand::rngs::StdRng;
@@ -79,7 +79,7 @@ use draft::Draft;
 use execute::Run;
 use jobs::Desk;
 use join::{Departure, Way};
-use learn::Learner;
+use learn::{Kind, Learner};
 use tasks::Tasks;
 use trial::{Trial, Usual};
 use world::World;
@@ -158,6 +158,8 @@ struct Order {
     usual: Option<Usual>,
     tenant: Arc<str>,
     request: GenerationRequest,
+    /// What its prompt is to the learner, once that was asked.
+    kind: OnceLock<Kind>,
     inbound: Inbound,
     claim: Option<Claim>,
     /// The draft that was approved, for a second pass.
@@ -173,6 +175,10 @@ impl Order {
         let given = self.given.iter().map(|given| Draft::new(0, given.model, given.artifact.clone()));
         let all = given.chain(std::mem::take(&mut self.drafts)).enumerate();
         all.map(|(number, draft)| Draft { number, ..draft }).collect()
+    }
+
+    fn kind(&self) -> &Kind {
+        self.kind.get_or_init(|| Kind::of(&self.request))
     }
 
     fn deadline(&self) -> Instant {

@@ -5,10 +5,13 @@
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::admit::{authenticate, normalise};
-use super::{Engine, Inbound, Order, budgets, learn, world};
-use crate::domain::decision::Situation;
+use super::learn::Choice;
+use super::{Engine, Inbound, Order, budgets, world};
+use crate::domain::decision::note::Note;
 use crate::domain::plan::explain::{Explained, explain};
 use crate::domain::plan::{Planned, View, plan};
 use crate::domain::refusal::Refusal;
@@ -17,16 +20,30 @@ use crate::domain::rule::Explore;
 use crate::policy::Snapshot;
 use crate::telemetry::clock;
 
+/// How a plan came about.
+#[derive(Serialize)]
+struct Decision<'a> {
+    #[serde(flatten)]
+    situation: Note<'a>,
+    #[serde(flatten)]
+    choice: Choice<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trial: Option<Value>,
+}
+
 impl Engine {
-    /// How the plan came about, for the books.
+    /// How the plan came about, for the books, as JSON.
     pub(super) fn decision(&self, order: &Order, planned: &Planned, view: &View) -> String {
         let (snapshot, request) = (&order.snapshot, &order.request);
         let guess = snapshot.guess(request.task);
-        let mut note = Situation::note(request, &snapshot.catalog, view, (&guess, &snapshot.lacking), clock::today());
         let mut dice = StdRng::seed_from_u64(self.dice().random());
-        note.extend(learn::decision(&snapshot.catalog, request, planned, &mut dice));
-        note.extend(order.usual.as_ref().map(|usual| ("trial".to_owned(), usual.note(order.on_trial()))));
-        serde_json::Value::Object(note).to_string()
+        let decision = Decision {
+            situation: Note::of(request, &snapshot.catalog, view, (&guess, &snapshot.lacking), clock::today()),
+            choice: Choice::of(&snapshot.catalog, request, order.kind(), planned, &mut dice),
+            trial: order.usual.as_ref().map(|usual| usual.note(order.on_trial())),
+        };
+        // Its keys are words and its numbers finite: there is nothing that JSON could not say.
+        serde_json::to_string(&decision).unwrap_or_default()
     }
 
     pub(super) fn plan_now(

@@ -4,7 +4,7 @@
 //! generated again: the stored draft is the start, its seed and prompt go along where an upscaler wants them. What it
 //! refuses to know: which upscaler (`domain::plan`), and wires.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::admit::{authenticate, normalise};
 use super::conclude::blank_receipt;
@@ -66,7 +66,19 @@ impl Engine {
             let departure = Departure::alone(arrived);
             let (claim, drafts, given, usual) = (None, Vec::new(), Some(given), None);
             let house = Arc::clone(&house);
-            let order = Order { snapshot, house, usual, tenant, request, inbound, claim, given, departure, drafts };
+            let order = Order {
+                snapshot,
+                house,
+                usual,
+                tenant,
+                request,
+                kind: OnceLock::new(),
+                inbound,
+                claim,
+                given,
+                departure,
+                drafts,
+            };
             self.board(order, identity)
         };
         match entered.await {

@@ -4,6 +4,7 @@
 //! Work always runs to its end and is billed, whether or not the caller is still there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
@@ -14,6 +15,9 @@ use super::providers::Provider;
 use super::truth::Model;
 use super::wire::{Answer, Call, Delivery};
 use super::world::World;
+
+/// The clock's.
+const TICK: Duration = Duration::from_millis(1);
 
 /// One call to one provider.
 pub(super) struct Visit<'a> {
@@ -64,7 +68,14 @@ impl<'a> Visit<'a> {
 
     /// Does `work` while the model's latency passes, then bills `micro_usd`.
     pub(super) async fn work<T>(&mut self, model: &Model, micro_usd: u64, work: impl Future<Output = T>) -> T {
-        let (done, ()) = tokio::join!(work, sleep(self.world.draw_latency(model)));
+        let latency = self.world.draw_latency(model);
+        let pass = async {
+            // A sleep of a microsecond would last until the clock's next tick.
+            if latency >= TICK {
+                sleep(latency).await;
+            }
+        };
+        let (done, ()) = tokio::join!(work, pass);
         self.billed += micro_usd;
         done
     }

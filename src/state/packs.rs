@@ -8,7 +8,8 @@
 //! when they miss a name. A record that was cut short is never read, and nothing is written after it: the next process
 //! begins another file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
@@ -146,16 +147,14 @@ impl Packs {
             if state.mine == Some(number) {
                 continue;
             }
-            if !state.packs.contains_key(&number) {
-                let file = Arc::new(File::open(self.path(number))?);
-                state.packs.insert(number, Pack { file, known: 0 });
-            }
-            if let Some(pack) = state.packs.get_mut(&number) {
-                let places = &mut state.places;
-                pack.known = read(&pack.file, pack.known, |name, place| {
-                    places.insert(name, place);
-                })?;
-            }
+            let State { places, packs, .. } = &mut *state;
+            let pack = match packs.entry(number) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(Pack { file: Arc::new(File::open(self.path(number))?), known: 0 }),
+            };
+            pack.known = read(&pack.file, pack.known, |name, place| {
+                places.insert(name, place);
+            })?;
         }
         Ok(())
     }

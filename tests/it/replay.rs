@@ -145,6 +145,12 @@ name = "little"
 key = "cid"
 usd = 1.20
 per = "day"
+# Plans of its dearest provider are then stood in for.
+[[budget]]
+name = "google"
+provider = "google"
+usd = 1.50
+per = "day"
 [[budget]]
 name = "less"
 key = "dee"
@@ -220,9 +226,11 @@ async fn ask_once(house: &House, at: usize) -> &'static str {
 async fn a_logged_day_under_its_own_policy_is_reproduced_to_the_micro_dollar() {
     const REQUESTS: usize = 240;
     let house = House::with(Bounds::default(), |_| day()).await;
-    house.faults(&json!([
-        {"provider": "stability", "status": 500, "ratio": 0.1}, {"provider": "google", "status": 400, "ratio": 0.15},
-    ])).await;
+    house
+        .faults(&json!([
+            {"provider": "stability", "status": 500, "ratio": 0.1}, {"provider": "google", "status": 400, "ratio": 0.15},
+        ]))
+        .await;
     let ends = futures_util::stream::iter(0..REQUESTS).map(|at| ask_once(&house, at)).buffer_unordered(6);
     let ends = ends.fold(BTreeMap::<_, usize>::new(), async |mut ends, end| {
         *ends.entry(end).or_default() += 1;

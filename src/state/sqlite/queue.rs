@@ -2,7 +2,7 @@
 //!
 //! Why it exists: new work is bounded, so that a slow disk refuses instead of piling up; ends are not, because each of
 //! them belongs to a generation that was let in, and refusing it would lose money's state. While many generations are
-//! open, a batch waits a moment for more: each commit writes the same few pages again. (PostgreSQL's `commit_delay` and
+//! open, a batch waits a moment for more: each commit writes the same few pages again. (`PostgreSQL`'s `commit_delay` and
 //! `commit_siblings`.) What it refuses to know: SQL.
 
 use std::collections::VecDeque;
@@ -71,7 +71,7 @@ impl Queue {
         let short = |line: &mut Line| line.waiting.len() < line.wanted && !line.shut;
         let mut line = self.filled.wait_while(line, short).unwrap_or_else(PoisonError::into_inner);
         if open >= SIBLINGS {
-            line.wanted = (open / 2).min(most);
+            line.wanted = open.min(most);
             line = self.filled.wait_timeout_while(line, DELAY, short).unwrap_or_else(PoisonError::into_inner).0;
         }
         line.wanted = 0;
