@@ -103,6 +103,12 @@ impl Breaker {
         }
     }
 
+    /// Until when it refuses only because a healthy provider asked to be left alone.
+    pub fn cools(&self, now: Timestamp) -> Option<Timestamp> {
+        let fails = self.open_until.is_some_and(|until| now < until);
+        self.cool_until.filter(|until| now < *until && !fails)
+    }
+
     /// Takes leave to call at `now`: `Err` with the time until which it refuses.
     pub fn admit(&mut self, now: Timestamp) -> Result<(), Timestamp> {
         match self.state(now) {

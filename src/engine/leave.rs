@@ -61,14 +61,24 @@ impl Run<'_> {
         }
     }
 
-    /// Takes leave of both breakers.
-    async fn conducted(&self, ix: ModelIx, model: &Model, has_next: bool) -> Result<(), Ended> {
+    /// Takes leave of both breakers. A provider that asked for a pause is waited for like a limit; one that fails only
+    /// when there is no other.
+    async fn conducted(&mut self, ix: ModelIx, model: &Model, has_next: bool) -> Result<(), Ended> {
         loop {
-            match self.bound.admit(ix, model, Self::now()) {
-                Ok(()) => return Ok(()),
-                Err(wait) if !has_next && Instant::now() + wait < self.deadline => sleep(wait).await,
-                Err(_) => return Err(Ended::NextPlan),
+            let Err(wait) = self.bound.admit(ix, model, Self::now()) else { return Ok(()) };
+            let asked = !self.bound.pause(ix, model, Self::now()).is_zero();
+            let last = match (has_next, asked) {
+                (false, _) => self.deadline,
+                (true, true) => self.patience(ix, has_next),
+                (true, false) => return Err(Ended::NextPlan),
+            };
+            if Instant::now() + wait >= last {
+                if asked {
+                    self.denied = Some(self.denied.map_or(wait, |held| held.min(wait)));
+                }
+                return Err(Ended::NextPlan);
             }
+            sleep(wait).await;
         }
     }
 

@@ -122,7 +122,11 @@ impl World {
             let above = broken.get(usize::from(model.provider.0)).copied().flatten();
             let gate = match above.or_else(|| open_for(&health.breaker, now)) {
                 Some(wait) => Gate::Broken(wait),
-                None => self.room(model, catalog.provider(model.provider), request, latency, now),
+                None => {
+                    let pause = bound.cools(model, health, now);
+                    let wait = self.room(model, catalog.provider(model.provider), request, latency, now).max(pause);
+                    if wait.is_zero() { Gate::Open } else { Gate::Spent(wait) }
+                }
             };
             ModelView { gate, latency, accept: posterior(model, request.task) }
         });
@@ -137,7 +141,7 @@ impl World {
         VerifierView { absent: missing.or(failing), latency: locked(&health.latency).latency() }
     }
 
-    /// Whether the limits have room for the first call of this request.
+    /// How long until the limits have room for the first call of this request.
     fn room(
         &self,
         model: &Model,
@@ -145,8 +149,8 @@ impl World {
         request: &GenerationRequest,
         latency: Latency,
         now: Timestamp,
-    ) -> Gate {
-        let Some(provider) = provider else { return Gate::Open };
+    ) -> Duration {
+        let Some(provider) = provider else { return Duration::ZERO };
         let draws = draws(provider, model);
         let images = model.max_images.max(1).min(if request.ask.seed.is_some() { 1 } else { request.ask.n });
         let bills = |limit: &Limit| limit.unit == LimitUnit::Usd;
@@ -157,8 +161,7 @@ impl World {
         };
         let pixels = request.ask.size.pixels() * u64::from(images);
         let cost = Cost { images: images.into(), pixels, usd: worst.unwrap_or_default().worst };
-        let wait = self.limits.wait(&draws, cost, now);
-        if wait.is_zero() { Gate::Open } else { Gate::Spent(wait) }
+        self.limits.wait(&draws, cost, now)
     }
 }
 
@@ -179,6 +182,17 @@ impl Bound {
             locked(&provider.breaker).withdraw();
             until(refused)
         })
+    }
+
+    /// How long a healthy provider has asked to be left alone by this model's calls.
+    pub(crate) fn pause(&self, ix: ModelIx, model: &Model, now: Timestamp) -> Duration {
+        self.models.get(usize::from(ix.0)).map_or(Duration::ZERO, |own| self.cools(model, own, now))
+    }
+
+    fn cools(&self, model: &Model, own: &ModelHealth, now: Timestamp) -> Duration {
+        let above = self.provider(model).and_then(|provider| locked(&provider.breaker).cools(now));
+        let until = above.max(locked(&own.breaker).cools(now));
+        until.map_or(Duration::ZERO, |until| until.duration_since(now).unsigned_abs())
     }
 
     /// Gives back what [`Bound::admit`] took, for a call that was not made.
@@ -275,10 +289,12 @@ pub(crate) fn posterior(model: &Model, task: TaskIx) -> Posterior {
     Posterior::new(prior, 0.0, 0.0)
 }
 
+/// For how long it is open because of failures; a pause that was asked for is a wait.
 fn open_for(breaker: &Mutex<Breaker>, now: Timestamp) -> Option<Duration> {
-    match locked(breaker).state(now) {
-        State::Open(until) => Some(until.duration_since(now).unsigned_abs()),
-        State::Closed | State::HalfOpen => None,
+    let breaker = locked(breaker);
+    match breaker.state(now) {
+        State::Open(until) if breaker.cools(now).is_none() => Some(until.duration_since(now).unsigned_abs()),
+        State::Closed | State::HalfOpen | State::Open(_) => None,
     }
 }
 

@@ -68,11 +68,11 @@ impl Folder {
     }
 
     fn pack(&self, place: &str, bytes: &[u8]) -> io::Result<()> {
-        let (file, is_new) = self.packs.put(place, bytes)?;
+        let (file, is_first) = self.packs.put(place, bytes)?;
         if self.durability == Durability::Power {
             file.sync_data()?;
         }
-        if is_new { self.flush_folder(&self.root) } else { Ok(()) }
+        if is_first { self.flush_folder(&self.root) } else { Ok(()) }
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -61,15 +61,15 @@ impl Packs {
         Ok(packs)
     }
 
-    /// Appends a picture unless one of that name and length is there. Gives its file, and whether the file is new: to be
-    /// flushed, its folder too, by who wants it to survive a power cut.
+    /// Appends a picture unless one of that name and length is there. Gives its file, and whether that is the first time:
+    /// who wants it to survive a power cut flushes it, and then the folder too.
     pub(super) fn put(&self, name: &str, bytes: &[u8]) -> io::Result<(Arc<File>, bool)> {
         let mut state = self.lock();
         if let Some(place) = state.places.get(name).filter(|place| place.length == bytes.len()) {
             return Ok((Arc::clone(&place.file), false));
         }
         let record = record(name, bytes)?;
-        let (pack, is_new) = self.mine(&mut state)?;
+        let (pack, is_first) = self.mine(&mut state)?;
         let (file, begin) = (Arc::clone(&pack.file), pack.known);
         if let Err(error) = (&*file).write_all(&record) {
             // Half a record: the file ends where it did, or another one is begun.
@@ -81,7 +81,7 @@ impl Packs {
         pack.known += record.len() as u64;
         let place = Place { file: Arc::clone(&file), at: begin + (HEAD + name.len()) as u64, length: bytes.len() };
         state.places.insert(name.into(), place);
-        Ok((file, is_new))
+        Ok((file, is_first))
     }
 
     /// The picture of that name, if this process knows of it.
@@ -99,18 +99,24 @@ impl Packs {
         self.get(name)
     }
 
-    /// The pack to append to, and whether it was made for this.
+    /// The pack to append to, and whether it was chosen just now.
     fn mine<'s>(&self, state: &'s mut State) -> io::Result<(&'s mut Pack, bool)> {
-        let has_room = |pack: &Pack| pack.known < FULL;
-        if !state.mine.and_then(|number| state.packs.get(&number)).is_some_and(has_room) {
-            state.mine = None;
-        }
-        let (number, is_new) = match state.mine.map_or_else(|| self.adopt(state), |number| Ok(Some(number)))? {
+        let has_room = |number: &u32| state.packs.get(number).is_some_and(|pack| pack.known < FULL);
+        let (number, is_first) = match state.mine.filter(has_room) {
             Some(number) => (number, false),
-            None => (self.begin(state)?, true),
+            None => (self.choose(state)?, true),
+        };
+        state.packs.get_mut(&number).map(|pack| (pack, is_first)).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn choose(&self, state: &mut State) -> io::Result<u32> {
+        state.mine = None;
+        let number = match self.adopt(state)? {
+            Some(number) => number,
+            None => self.begin(state)?,
         };
         state.mine = Some(number);
-        state.packs.get_mut(&number).map(|pack| (pack, is_new)).ok_or_else(|| io::ErrorKind::NotFound.into())
+        Ok(number)
     }
 
     /// Goes on with a pack that an earlier process left whole and that has room.

@@ -67,8 +67,9 @@ async fn well_again(status: u16, headers: &[(&str, &str)]) {
     let begun = Instant::now();
     let answer = loop {
         let answer = post(&house, headers, &ask).await;
-        // A breaker or a cool-down may stand in the way for a while; a remembered refusal would for as long as its key.
-        if answer.status == 200 || begun.elapsed() > Duration::from_secs(30) {
+        // A breaker may stand in the way for a while; a remembered refusal would for as long as its key. A pause that the
+        // provider asked for is waited for.
+        if answer.status == 200 || status == 429 || begun.elapsed() > Duration::from_secs(30) {
             break answer;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use tokio::task::JoinSet;
@@ -430,6 +431,51 @@ mod sqlite {
         drop(first);
         assert_eq!(place.sqlite().recovered(), 1);
         assert_eq!(place.sqlite().recovered(), 0);
+    }
+
+    /// On one thread: were the commit made by who asks, the clock would stand still for as long as the other writes.
+    #[tokio::test]
+    async fn while_another_process_writes_only_the_asker_waits() {
+        for durability in [Durability::Power, Durability::Process] {
+            let place = Sqlite::new(durability);
+            let ledger = Arc::new(place.sqlite());
+            let other = rusqlite::Connection::open(place.path()).unwrap();
+            other.execute_batch("BEGIN IMMEDIATE").unwrap();
+            let asked = {
+                let ledger = Arc::clone(&ledger);
+                tokio::spawn(async move { ledger.open(opening("gen_1", vec![attempt(0, "p/m", 5)])).await })
+            };
+            let begun = std::time::Instant::now();
+            for _ in 0..20 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                assert!(!asked.is_finished());
+            }
+            assert!(begun.elapsed() < Duration::from_secs(3), "{:?}: others were held up", begun.elapsed());
+            other.execute_batch("COMMIT").unwrap();
+            assert_eq!(asked.await.unwrap(), Ok(()));
+            assert!(ledger.show("gen_1").await.unwrap().is_some());
+        }
+    }
+
+    /// More than a batch waits for, and fewer than it commits at once.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn callers_that_come_together_and_alone_are_all_written() {
+        let place = Sqlite::new(Durability::Process);
+        let ledger = Arc::new(place.sqlite());
+        let mut tasks = JoinSet::new();
+        for caller in 0..40 {
+            let ledger = Arc::clone(&ledger);
+            tasks.spawn(async move {
+                for turn in 0..(caller + 1) {
+                    let id = format!("gen_{caller}_{turn}");
+                    ledger.open(opening(&id, vec![attempt(0, "p/m", 5)])).await.unwrap();
+                    ledger.close(closing(&id, vec![ended(attempt(0, "p/m", 5), Billed::Yes, 5)])).await.unwrap();
+                }
+            });
+        }
+        tasks.join_all().await;
+        let spent = ledger.spend(SpendBy::Task, at(0)).await.unwrap();
+        assert_eq!((spent[0].generations, spent[0].settled), (820, Money::from_micros(820 * 5)));
     }
 
     #[test]
