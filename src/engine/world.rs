@@ -120,14 +120,15 @@ impl World {
         let models = catalog.models.iter().zip(&bound.models).map(|(model, health)| {
             let latency = locked(&health.latency).latency();
             let above = broken.get(usize::from(model.provider.0)).copied().flatten();
-            let gate = match above.or_else(|| open_for(&health.breaker, now)) {
-                Some(wait) => Gate::Broken(wait),
-                None => {
-                    let pause = bound.cools(model, health, now);
-                    let wait = self.room(model, catalog.provider(model.provider), request, latency, now).max(pause);
-                    if wait.is_zero() { Gate::Open } else { Gate::Spent(wait) }
-                }
+            let wait = || {
+                let pause = bound.cools(model, health, now);
+                self.room(model, catalog.provider(model.provider), request, latency, now).max(pause)
             };
+            let broken = above.or_else(|| open_for(&health.breaker, now)).map(Gate::Broken);
+            let gate = broken.unwrap_or_else(|| match wait() {
+                Duration::ZERO => Gate::Open,
+                wait => Gate::Spent(wait),
+            });
             ModelView { gate, latency, accept: posterior(model, request.task) }
         });
         let verifiers = catalog.verifiers.iter().zip(&bound.verifiers);

@@ -102,19 +102,16 @@ impl Packs {
     /// The pack to append to, and whether it was chosen just now.
     fn mine<'s>(&self, state: &'s mut State) -> io::Result<(&'s mut Pack, bool)> {
         let has_room = |number: &u32| state.packs.get(number).is_some_and(|pack| pack.known < FULL);
-        let (number, is_first) = match state.mine.filter(has_room) {
-            Some(number) => (number, false),
-            None => (self.choose(state)?, true),
-        };
+        let going_on = state.mine.filter(has_room);
+        let number = going_on.map_or_else(|| self.choose(state), Ok)?;
+        let is_first = going_on.is_none();
         state.packs.get_mut(&number).map(|pack| (pack, is_first)).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn choose(&self, state: &mut State) -> io::Result<u32> {
         state.mine = None;
-        let number = match self.adopt(state)? {
-            Some(number) => number,
-            None => self.begin(state)?,
-        };
+        let adopted = self.adopt(state)?;
+        let number = adopted.map_or_else(|| self.begin(state), Ok)?;
         state.mine = Some(number);
         Ok(number)
     }

@@ -466,7 +466,7 @@ mod sqlite {
         for caller in 0..40 {
             let ledger = Arc::clone(&ledger);
             tasks.spawn(async move {
-                for turn in 0..(caller + 1) {
+                for turn in 0..=caller {
                     let id = format!("gen_{caller}_{turn}");
                     ledger.open(opening(&id, vec![attempt(0, "p/m", 5)])).await.unwrap();
                     ledger.close(closing(&id, vec![ended(attempt(0, "p/m", 5), Billed::Yes, 5)])).await.unwrap();
