@@ -4,8 +4,8 @@
 //! is all that is needed. `object_store`'s local store takes a hop for each step and a quarter to a third more CPU, which
 //! at a megabyte is as much as parsing the reply. Small pictures share files (`packs.rs`). What it refuses to know: hashes.
 //!
-//! With [`Durability::Power`] a larger picture is written beside its name, flushed and renamed, so that it appears whole or not
-//! at all; a kill in between leaves a file whose name begins with a dot, which nothing reads. With
+//! With [`Durability::Power`] a larger one is written beside its name, flushed and renamed, so that it appears whole or
+//! not at all; a kill in between leaves a file whose name begins with a dot, which nothing reads. With
 //! [`Durability::Process`] it is written under its name at once: only a kill within that write leaves it short, and a
 //! short one is neither served (its hash is wrong) nor kept (the next put replaces it).
 
@@ -68,11 +68,8 @@ impl Folder {
     }
 
     fn pack(&self, place: &str, bytes: &[u8]) -> io::Result<()> {
-        let (file, is_first) = self.packs.put(place, bytes)?;
-        if self.durability == Durability::Power {
-            file.sync_data()?;
-        }
-        if is_first { self.flush_folder(&self.root) } else { Ok(()) }
+        let file = self.packs.put(place, bytes)?;
+        if self.durability == Durability::Power { file.sync_data() } else { Ok(()) }
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -61,15 +61,15 @@ impl Packs {
         Ok(packs)
     }
 
-    /// Appends a picture unless one of that name and length is there. Gives its file, and whether that is the first time:
-    /// who wants it to survive a power cut flushes it, and then the folder too.
-    pub(super) fn put(&self, name: &str, bytes: &[u8]) -> io::Result<(Arc<File>, bool)> {
+    /// Appends a picture unless one of that name and length is there. Gives its file, to be flushed by who wants the
+    /// picture to survive a power cut.
+    pub(super) fn put(&self, name: &str, bytes: &[u8]) -> io::Result<Arc<File>> {
         let mut state = self.lock();
         if let Some(place) = state.places.get(name).filter(|place| place.length == bytes.len()) {
-            return Ok((Arc::clone(&place.file), false));
+            return Ok(Arc::clone(&place.file));
         }
         let record = record(name, bytes)?;
-        let (pack, is_first) = self.mine(&mut state)?;
+        let pack = self.mine(&mut state)?;
         let (file, begin) = (Arc::clone(&pack.file), pack.known);
         if let Err(error) = (&*file).write_all(&record) {
             // Half a record: the file ends where it did, or another one is begun.
@@ -81,7 +81,7 @@ impl Packs {
         pack.known += record.len() as u64;
         let place = Place { file: Arc::clone(&file), at: begin + (HEAD + name.len()) as u64, length: bytes.len() };
         state.places.insert(name.into(), place);
-        Ok((file, is_first))
+        Ok(file)
     }
 
     /// The picture of that name, if this process knows of it.
@@ -99,19 +99,20 @@ impl Packs {
         self.get(name)
     }
 
-    /// The pack to append to, and whether it was chosen just now.
-    fn mine<'s>(&self, state: &'s mut State) -> io::Result<(&'s mut Pack, bool)> {
+    /// The pack to append to.
+    fn mine<'s>(&self, state: &'s mut State) -> io::Result<&'s mut Pack> {
         let has_room = |number: &u32| state.packs.get(number).is_some_and(|pack| pack.known < FULL);
         let going_on = state.mine.filter(has_room);
         let number = going_on.map_or_else(|| self.choose(state), Ok)?;
-        let is_first = going_on.is_none();
-        state.packs.get_mut(&number).map(|pack| (pack, is_first)).ok_or_else(|| io::ErrorKind::NotFound.into())
+        state.packs.get_mut(&number).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// Chooses another one. Its name is durable before anything is in it.
     fn choose(&self, state: &mut State) -> io::Result<u32> {
         state.mine = None;
         let adopted = self.adopt(state)?;
         let number = adopted.map_or_else(|| self.begin(state), Ok)?;
+        File::open(&self.root)?.sync_all()?;
         state.mine = Some(number);
         Ok(number)
     }
