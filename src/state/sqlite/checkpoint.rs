@@ -17,8 +17,9 @@ use crate::state::LedgerFault;
 
 /// How often it looks.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Commits that are worth a copy.
-const WORTH: u64 = 500;
+/// Commits that are worth a copy while others wait for the same disk; when none came since the last look, one is. The log
+/// keeps a page as often as it was changed, the file once: fewer copies write less.
+const WORTH: u64 = 2_000;
 /// The longest log, in pages: then the writer is held for a moment, so that the log begins anew. 64 MiB.
 const MOST_PAGES: i64 = 16_384;
 
@@ -82,10 +83,11 @@ impl Drop for Checkpointer {
 }
 
 fn run(connection: &Connection, shared: &Shared) {
-    let mut copied = 0;
+    let (mut copied, mut seen) = (0, 0);
     while shared.pause() {
         let commits = shared.commits.load(Ordering::Relaxed);
-        if commits - copied < WORTH {
+        let quiet = std::mem::replace(&mut seen, commits) == commits;
+        if commits - copied < if quiet { 1 } else { WORTH } {
             continue;
         }
         copied = commits;

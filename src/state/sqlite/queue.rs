@@ -17,7 +17,7 @@ const MOST_WAITING: usize = 8_192;
 /// Generations that must be open before a batch waits for more.
 pub(super) const SIBLINGS: usize = 8;
 /// How long it waits.
-const DELAY: Duration = Duration::from_millis(2);
+const DELAY: Duration = Duration::from_millis(4);
 
 /// The queue, shared by every caller and the one writer.
 #[derive(Debug, Default)]

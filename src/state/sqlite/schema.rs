@@ -126,7 +126,8 @@ fn set_up(connection: &Connection, durability: Durability) -> rusqlite::Result<(
     connection.pragma_update(None, "mmap_size", 0)?;
     // `checkpoint` copies long before this.
     connection.pragma_update(None, "wal_autocheckpoint", 100_000)?;
-    connection.pragma_update(None, "cache_size", -8_192)?;
+    // What requests touch is new. A commit may look through all of a cache, so a larger one costs each of them.
+    connection.pragma_update(None, "cache_size", -2_048)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     // `rows` writes an attempt only with its generation, in one transaction; looking again would cost a search a row.
     connection.pragma_update(None, "foreign_keys", false)?;
