@@ -22,7 +22,7 @@ impl Engine {
     /// Closes the books and writes the receipt.
     pub(super) async fn conclude(
         &self,
-        order: Order,
+        order: Box<Order>,
         hold: Reservation,
         made: Result<Made, Refusal>,
         times: Times,

@@ -139,7 +139,7 @@ impl Engine {
         receipt.rule.clone_from(&request.terms.rule);
         let identity = Identity::of(&snapshot, &tenant, &inbound, &request);
         let departure = Departure::alone(inbound.arrived);
-        let order = Order {
+        let order = Box::new(Order {
             snapshot,
             house,
             usual: None,
@@ -151,12 +151,12 @@ impl Engine {
             departure,
             drafts: Vec::new(),
             given: None,
-        };
+        });
         self.board(order, identity)
     }
 
     /// Leads an order to its purchase: whoever asks the same flies together.
-    pub(super) fn board(self: &Arc<Self>, mut order: Order, identity: Identity) -> Result<Way, Refusal> {
+    pub(super) fn board(self: &Arc<Self>, mut order: Box<Order>, identity: Identity) -> Result<Way, Refusal> {
         let (lead, seat) = match identity.flight {
             None => self.flights.alone(identity.print),
             Some(flight) if !identity.joins => self.flights.begin(flight, identity.print),
@@ -183,7 +183,7 @@ impl Engine {
         self: &Arc<Self>,
         lead: Arc<Lead<Landed>>,
         seat: Seat<Landed>,
-        order: Order,
+        order: Box<Order>,
         identity: Identity,
     ) -> Purchase<Landed> {
         let engine = Arc::clone(self);
@@ -199,9 +199,9 @@ impl Engine {
     }
 
     /// What the ledger has, else what is bought.
-    async fn answer(self: &Arc<Self>, mut order: Order, identity: &Identity) -> Landed {
+    async fn answer(self: &Arc<Self>, mut order: Box<Order>, identity: &Identity) -> Landed {
         let Some(scope) = &identity.scope else { return Box::pin(self.fly(order, identity)).await };
-        match trace::room("recall", self.recall(&order.snapshot, scope, order.deadline())).await {
+        match trace::room("recall", Box::pin(self.recall(&order.snapshot, scope, order.deadline()))).await {
             Ok(free) => {
                 self.telemetry.idempotency("new");
                 order.resume(free);
@@ -216,7 +216,7 @@ impl Engine {
     }
 
     /// Flies, unless another replica does or has.
-    async fn fly(self: &Arc<Self>, order: Order, identity: &Identity) -> Landed {
+    async fn fly(self: &Arc<Self>, order: Box<Order>, identity: &Identity) -> Landed {
         if let (Some(board), Some(flight)) = (&self.board, identity.flight.filter(|_| identity.joins)) {
             let ask = Ask {
                 key: format!("{}{}", flight.hex(), identity.print.hex()),
@@ -234,7 +234,7 @@ impl Engine {
         self: &Arc<Self>,
         board: &Arc<dyn board::Board>,
         ask: Ask,
-        mut order: Order,
+        mut order: Box<Order>,
         identity: &Identity,
     ) -> Landed {
         loop {
@@ -291,7 +291,7 @@ impl Engine {
     }
 
     /// Buys; when another process took the claim in the meantime, its purchase is waited for.
-    async fn buy(self: &Arc<Self>, order: Order, scope: Option<&Scope>) -> Landed {
+    async fn buy(self: &Arc<Self>, order: Box<Order>, scope: Option<&Scope>) -> Landed {
         let Some(scope) = scope else { return self.generate(order).await };
         loop {
             let landed = self.generate(order.clone()).await;

@@ -147,7 +147,7 @@ pub struct Engine {
     sampler: Option<sampling::Sampler>,
 }
 
-/// A request on its way through the rooms that cost money.
+/// A request on its way through the rooms that cost money. It is large and handed from room to room, so it travels boxed.
 #[derive(Clone)]
 struct Order {
     /// The policy that plans.
@@ -244,7 +244,7 @@ impl Engine {
     }
 
     /// The rooms that cost money.
-    async fn generate(&self, mut order: Order) -> Landed {
+    async fn generate(&self, mut order: Box<Order>) -> Landed {
         let bound = self.world.bind(&order.snapshot);
         let planning = Instant::now();
         let ready = self.in_force(&order.house).await;

@@ -66,7 +66,7 @@ impl Engine {
             let departure = Departure::alone(arrived);
             let (claim, drafts, given, usual) = (None, Vec::new(), Some(given), None);
             let house = Arc::clone(&house);
-            let order = Order {
+            let order = Box::new(Order {
                 snapshot,
                 house,
                 usual,
@@ -78,7 +78,7 @@ impl Engine {
                 given,
                 departure,
                 drafts,
-            };
+            });
             self.board(order, identity)
         };
         match entered.await {

@@ -13,10 +13,13 @@
 pub mod otlp;
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use pin_project_lite::pin_project;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -157,37 +160,66 @@ fn caller(text: &str) -> Option<(Trace, bool)> {
 }
 
 /// Runs `work` as the exchange of a door; without a root it is just run.
-pub async fn exchange<T>(root: Option<Root>, name: &'static str, work: impl Future<Output = T>) -> T {
-    match root {
-        Some(root) => root.0.open(name, Kind::Server, work).await,
-        None => work.await,
-    }
+pub fn exchange<F: Future>(root: Option<Root>, name: &'static str, work: F) -> Room<F> {
+    Room { work, place: root.map_or(Place::Nowhere, |root| Place::In(root.0.open(name, Kind::Server))) }
 }
 
 /// Runs `work` as a room of the request that this task serves.
-pub async fn room<T>(name: &'static str, work: impl Future<Output = T>) -> T {
-    match here() {
-        Some(here) => here.open(name, Kind::Internal, work).await,
-        None => work.await,
-    }
+pub fn room<F: Future>(name: &'static str, work: F) -> Room<F> {
+    Room { work, place: Place::Before(name, Kind::Internal) }
 }
 
 /// Runs `work` as a call to somebody else.
-pub async fn call<T>(name: &'static str, work: impl Future<Output = T>) -> T {
-    match here() {
-        Some(here) => here.open(name, Kind::Client, work).await,
-        None => work.await,
-    }
+pub fn call<F: Future>(name: &'static str, work: F) -> Room<F> {
+    Room { work, place: Place::Before(name, Kind::Client) }
 }
 
 /// `work`, to be run by another task, in the room where it was made.
-pub fn carried<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
-    let here = here();
-    async move {
-        match here {
-            Some(here) => HERE.scope(here, work).await,
-            None => work.await,
+pub fn carried<F: Future>(work: F) -> Room<F> {
+    Room { work, place: here().map_or(Place::Nowhere, Place::Within) }
+}
+
+pin_project! {
+    /// Work in its room. It holds the work once, traced or not: as an `async fn` it would hold it three times, and rooms
+    /// stand within rooms.
+    #[must_use = "work is done when it is awaited"]
+    #[project = Projected]
+    pub struct Room<F> {
+        // Dropped before its place, so that a room that is called off ends after all that was in it.
+        #[pin]
+        work: F,
+        place: Place,
+    }
+}
+
+/// Where the work of a [`Room`] stands.
+enum Place {
+    /// In no trace.
+    Nowhere,
+    /// Its span is opened when it begins.
+    Before(&'static str, Kind),
+    /// In somebody else's span.
+    Within(Here),
+    /// In its own.
+    In(Left),
+}
+
+impl<F: Future> Future for Room<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let Projected { work, place } = self.project();
+        if let Place::Before(name, kind) = *place {
+            *place = here().map_or(Place::Nowhere, |here| Place::In(here.open(name, kind)));
         }
+        let done = match place {
+            Place::In(Left(here)) | Place::Within(here) => HERE.sync_scope(here.clone(), || work.poll(context)),
+            Place::Nowhere | Place::Before(..) => work.poll(context),
+        };
+        if done.is_ready() {
+            *place = Place::Nowhere;
+        }
+        done
     }
 }
 
@@ -221,7 +253,7 @@ fn here() -> Option<Here> {
 }
 
 impl Here {
-    async fn open<T>(&self, name: &'static str, kind: Kind, work: impl Future<Output = T>) -> T {
+    fn open(&self, name: &'static str, kind: Kind) -> Left {
         let id = rand::random::<u64>().max(1);
         self.recording.lock().push(Span {
             id,
@@ -234,9 +266,7 @@ impl Here {
             notes: Vec::new(),
             failed: None,
         });
-        let inside = Self { recording: Arc::clone(&self.recording), span: id };
-        let _left = Left(inside.clone());
-        HERE.scope(inside, work).await
+        Left(Self { recording: Arc::clone(&self.recording), span: id })
     }
 }
 
