@@ -181,7 +181,7 @@ fn overrides_point_providers_elsewhere() {
         let (ix, provider) = snapshot.catalog.providers().find(|(_, provider)| *provider.name == *name).unwrap();
         assert_eq!(provider.off, None);
         let endpoint = &snapshot.endpoints[usize::from(ix.0)];
-        assert_eq!((&*endpoint.provider, &*endpoint.base_url), (name, "http://127.0.0.1:9100/comfyui"));
+        assert_eq!((&*endpoint.provider, endpoint.base_url.as_str()), (name, "http://127.0.0.1:9100/comfyui"));
         assert!(endpoint.credential.is_some());
     }
     assert_eq!(snapshot.digest, shipped().digest, "the settings are no part of the policy");

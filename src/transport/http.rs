@@ -94,14 +94,16 @@ impl HttpTransport {
     fn route<'a>(&'a self, endpoint: &'a Endpoint, call: &Call) -> Result<Route<'a>, Fault> {
         match &call.target {
             Target::Path(path) => {
-                let url = path.starts_with('/').then(|| Url::parse(&format!("{}{path}", endpoint.base_url)).ok());
-                let url = url.flatten().ok_or_else(|| ours(&format!("{} has no usable address", endpoint.provider)))?;
+                let url = endpoint.base_url.below(path);
+                let url = url.ok_or_else(|| ours(&format!("{} has no usable address", endpoint.provider)))?;
                 Ok(Route { client: &self.plain, url, credential: endpoint.credential.as_ref() })
             }
-            Target::Link(link) => match guard::clear(link, &endpoint.base_url).map_err(|why| self.barred(why))? {
-                Cleared::Own(url) => Ok(Route { client: &self.plain, url, credential: None }),
-                Cleared::Elsewhere(url) => Ok(Route { client: &self.guarded, url, credential: None }),
-            },
+            Target::Link(link) => {
+                match guard::clear(link, endpoint.base_url.as_str()).map_err(|why| self.barred(why))? {
+                    Cleared::Own(url) => Ok(Route { client: &self.plain, url, credential: None }),
+                    Cleared::Elsewhere(url) => Ok(Route { client: &self.guarded, url, credential: None }),
+                }
+            }
         }
     }
 }

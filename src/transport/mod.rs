@@ -4,6 +4,7 @@
 //! means (dialects), what it costs (engine), whether to try again (domain). It repeats nothing and follows no redirect.
 //! To add a way to send: an implementation of [`Transport`] in a file beside `http.rs`.
 
+mod base;
 pub mod guard;
 mod http;
 pub mod otlp;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 use crate::domain::fault::Fault;
 use crate::provider::{Call, Reply};
 
+pub use base::Base;
 pub use http::{HttpTransport, NotBuilt};
 pub use scripted::{Scripted, Turn};
 pub use secret::Secret;
@@ -33,8 +35,8 @@ pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub struct Endpoint {
     /// The provider's name, for faults.
     pub provider: Arc<str>,
-    /// Scheme, host, port and path prefix, no slash at the end.
-    pub base_url: Arc<str>,
+    /// What stands before every path.
+    pub base_url: Base,
     /// The credential, when the policy names one.
     pub credential: Option<Secret>,
 }

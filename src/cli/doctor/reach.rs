@@ -25,8 +25,8 @@ pub(super) async fn providers(snapshot: &Snapshot) -> Vec<Check> {
     };
     let on = snapshot.catalog.providers().filter(|(_, provider)| provider.off.is_none());
     let hosts = on.filter_map(|(ix, provider)| Some((&provider.name, snapshot.endpoints.get(usize::from(ix.0))?)));
-    let hosts = hosts.filter(|(_, endpoint)| !endpoint.base_url.is_empty());
-    join_all(hosts.map(|(name, endpoint)| reach(&client, name, &endpoint.base_url))).await
+    let hosts = hosts.filter(|(_, endpoint)| !endpoint.base_url.as_str().is_empty());
+    join_all(hosts.map(|(name, endpoint)| reach(&client, name, endpoint.base_url.as_str()))).await
 }
 
 async fn reach(client: &reqwest::Client, name: &str, base_url: &str) -> Check {

@@ -190,7 +190,7 @@ pub(super) fn unused(entries: &[Entry<'_, raw::Provider>], models: &[Entry<'_, r
 pub(super) fn endpoints(catalog: &Catalog, credentials: Credentials) -> Vec<Endpoint> {
     let endpoint = |(provider, credential): (&Provider, Option<Secret>)| Endpoint {
         provider: Arc::clone(&provider.name),
-        base_url: Arc::clone(&provider.base_url),
+        base_url: Arc::clone(&provider.base_url).into(),
         credential,
     };
     catalog.providers.iter().zip(credentials).map(endpoint).collect()

@@ -54,7 +54,7 @@ impl Passthrough {
         let (priced, watch) = self.price(session, &snapshot, &found).await?;
         journey.watch = watch;
         let endpoint = snapshot.endpoints.get(usize::from(found.provider.0)).ok_or(Refusal::Internal)?;
-        let origin = Origin::of(&endpoint.base_url).ok_or(Refusal::Internal)?;
+        let origin = endpoint.base_url.url().and_then(Origin::of).ok_or(Refusal::Internal)?;
         let query = query.map(|query| credential::without_key(&query)).filter(|query| !query.is_empty());
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
         journey.way = Some(Way {
