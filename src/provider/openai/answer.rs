@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::common::{Failure, Text, clean, duration, garbled, number, parse, picture, retry_after, token_usage};
+use super::super::common::{
+    Failure, Text, clean, duration, garbled, number, parse, picture, retry_after, token_usage, within,
+};
 use super::super::{Auth, Body, Call, Method, Pending, Progress, RawImage, Reply, Stage, Step, Target};
 use crate::domain::catalog::Model;
 use crate::domain::fault::{Billed, Blame, Class, Fault};
@@ -71,14 +73,16 @@ fn link(item: &Item<'_>) -> Option<Call> {
 
 /// The counts of the bill. What the details do not split is text when it went in and picture, the dearest, when it came out.
 fn tokens(usage: &Value) -> Tokens {
-    let count = |pointer: &str| usage.pointer(pointer).and_then(number).unwrap_or(0);
-    let (text, image_in) = (count("/input_tokens_details/text_tokens"), count("/input_tokens_details/image_tokens"));
-    let (image, text_out) = (count("/output_tokens_details/image_tokens"), count("/output_tokens_details/text_tokens"));
+    let count = |names: &[&str]| within(usage, names).and_then(number).unwrap_or(0);
+    let input = |kind: &str| count(&["input_tokens_details", kind]);
+    let output = |kind: &str| count(&["output_tokens_details", kind]);
+    let (text, image_in) = (input("text_tokens"), input("image_tokens"));
+    let (image, text_out) = (output("image_tokens"), output("text_tokens"));
     Tokens {
-        text_in: count("/input_tokens").saturating_sub(image_in).max(text),
+        text_in: count(&["input_tokens"]).saturating_sub(image_in).max(text),
         image_in,
         text_out,
-        image_out: count("/output_tokens").saturating_sub(text_out).max(image),
+        image_out: count(&["output_tokens"]).saturating_sub(text_out).max(image),
     }
 }
 

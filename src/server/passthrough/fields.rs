@@ -65,7 +65,7 @@ impl<'a> Fields<'a> {
         let found = match (field.place, &self.body) {
             (Place::Here, _) => return Reading::Is(name.to_owned()),
             (Place::Path, _) => self.captures.iter().find(|(part, _)| *part == name).map(|(_, value)| decoded(value)),
-            (Place::Json, Look::Json(object, _)) => object.pointer(name).and_then(said),
+            (Place::Json, Look::Json(object, _)) => at(object, name).and_then(said),
             (Place::Form, Look::Form(parts, _)) => every(parts, name),
             (Place::Json | Place::Form, _) => None,
         };
@@ -90,6 +90,14 @@ pub(super) fn said(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
+    }
+}
+
+/// The value at a JSON pointer. Most name a member of the outermost object, which is read without unescaping.
+pub(super) fn at<'v>(object: &'v Value, pointer: &str) -> Option<&'v Value> {
+    match (pointer.strip_prefix('/'), object) {
+        (Some(name), Value::Object(members)) if !name.contains(['/', '~']) => members.get(name),
+        _ => object.pointer(pointer),
     }
 }
 

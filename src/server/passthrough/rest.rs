@@ -5,7 +5,7 @@
 //! contradicts itself is not sent to its end; a provider does not begin what it has not wholly heard. What it refuses to
 //! know: prices.
 
-use super::fields::{part_head, said};
+use super::fields::{at, part_head, said};
 use super::skeleton::Skeleton;
 
 /// The longest head of a form's part that is read.
@@ -54,7 +54,7 @@ fn whole_says(skeleton: Skeleton, told: &[(String, String)]) -> bool {
     let Some(whole) = whole else {
         return false;
     };
-    told.iter().all(|(pointer, text)| whole.pointer(pointer).and_then(said).as_ref() == Some(text))
+    told.iter().all(|(pointer, text)| at(&whole, pointer).and_then(said).as_ref() == Some(text))
 }
 
 /// The parts of a form as they stream by.

@@ -5,7 +5,7 @@
 //! What it refuses to know: what the words mean.
 
 /// A text longer than this is left out; a sentence of a provider is shorter, a picture is not.
-const LONGEST: usize = 4 * 1024;
+const LONGEST: usize = 1024;
 /// What stands for a text that was left out: valid base64, so that a reader sees that something was there.
 const LEFT_OUT: &[u8] = b"AAAA";
 
@@ -67,7 +67,7 @@ impl Skeleton {
             self.keep(first);
             return rest;
         }
-        let end = piece.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(piece.len());
+        let end = memchr::memchr2(b'"', b'\\', piece).unwrap_or(piece.len());
         let (plain, rest) = piece.split_at(end);
         self.keep(plain);
         match rest.split_first() {
@@ -100,7 +100,7 @@ impl Skeleton {
 
     /// Up to the beginning of the next text.
     fn between<'p>(&mut self, piece: &'p [u8]) -> &'p [u8] {
-        let end = piece.iter().position(|byte| *byte == b'"');
+        let end = memchr::memchr(b'"', piece);
         let (plain, rest) = piece.split_at(end.map_or(piece.len(), |end| end + 1));
         for byte in plain {
             match byte {
