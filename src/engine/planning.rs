@@ -5,8 +5,6 @@
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use serde::Serialize;
-use serde_json::Value;
 
 use super::admit::{authenticate, normalise};
 use super::learn::Choice;
@@ -20,30 +18,21 @@ use crate::domain::rule::Explore;
 use crate::policy::Snapshot;
 use crate::telemetry::clock;
 
-/// How a plan came about.
-#[derive(Serialize)]
-struct Decision<'a> {
-    #[serde(flatten)]
-    situation: Note<'a>,
-    #[serde(flatten)]
-    choice: Choice<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trial: Option<Value>,
-}
-
 impl Engine {
     /// How the plan came about, for the books, as JSON.
     pub(super) fn decision(&self, order: &Order, planned: &Planned, view: &View) -> String {
         let (snapshot, request) = (&order.snapshot, &order.request);
         let guess = snapshot.guess(request.task);
         let mut dice = StdRng::seed_from_u64(self.dice().random());
-        let decision = Decision {
-            situation: Note::of(request, &snapshot.catalog, view, (&guess, &snapshot.lacking), clock::today()),
-            choice: Choice::of(&snapshot.catalog, request, order.kind(), planned, &mut dice),
-            trial: order.usual.as_ref().map(|usual| usual.note(order.on_trial())),
-        };
-        // Its keys are words and its numbers finite: there is nothing that JSON could not say.
-        serde_json::to_string(&decision).unwrap_or_default()
+        let situation = Note::of(request, &snapshot.catalog, view, (&guess, &snapshot.lacking), clock::today());
+        let choice = Choice::of(&snapshot.catalog, request, order.kind(), planned, &mut dice);
+        let decision = with_members_of(json(&situation), &json(&choice));
+        match &order.usual {
+            Some(usual) => {
+                with_members_of(decision, &serde_json::json!({"trial": usual.note(order.on_trial())}).to_string())
+            }
+            None => decision,
+        }
     }
 
     pub(super) fn plan_now(
@@ -79,4 +68,18 @@ impl Engine {
         let planned = plan(&request, &snapshot.catalog, &view, clock::today());
         Ok(explain(&planned, &request, &snapshot.catalog, &view))
     }
+}
+
+/// An object with the members of another one behind its own; neither is empty. To flatten them into one would write each
+/// member by way of a map, at twice the cost.
+fn with_members_of(mut object: String, other: &str) -> String {
+    object.truncate(object.len().saturating_sub(1));
+    object.push(',');
+    object.push_str(other.strip_prefix('{').unwrap_or_default());
+    object
+}
+
+/// What is kept of a decision has words for keys and finite numbers: there is nothing in it that JSON could not say.
+fn json(what: &impl serde::Serialize) -> String {
+    serde_json::to_string(what).unwrap_or_default()
 }

@@ -4,9 +4,6 @@
 //! moment it is shown, so that sums here equal the ledger's. What it refuses to know: what the numbers mean.
 //! To add an instrument: a field, filled in [`Instruments::new`] from its [`Metric`].
 
-use std::collections::HashMap;
-
-use prometheus::core::Collector;
 use prometheus::proto::{Counter, Gauge, MetricFamily};
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
@@ -33,67 +30,68 @@ impl From<prometheus::Error> for BadMetric {
 /// All series of the process, by metric.
 pub(super) struct Instruments {
     registry: Registry,
-    counters: HashMap<Metric, IntCounterVec>,
-    gauges: HashMap<Metric, IntGaugeVec>,
-    histograms: HashMap<Metric, HistogramVec>,
+    /// By the metric's number.
+    made: Vec<Made>,
+}
+
+/// All series of one metric.
+enum Made {
+    Counter(IntCounterVec),
+    Gauge(IntGaugeVec),
+    Histogram(HistogramVec),
 }
 
 impl Instruments {
     /// One instrument for each row of the table.
     pub(super) fn new() -> Result<Self, BadMetric> {
-        let mut made = Self {
-            registry: Registry::new(),
-            counters: HashMap::new(),
-            gauges: HashMap::new(),
-            histograms: HashMap::new(),
-        };
-        for &metric in Metric::ALL {
+        let registry = Registry::new();
+        let made = Metric::ALL.iter().map(|metric| {
             let spec = metric.spec();
             let labels: Vec<&str> = spec.labels.iter().map(|label| label.name).collect();
-            match spec.kind {
+            Ok(match spec.kind {
                 Kind::Counter => {
                     let vec = IntCounterVec::new(Opts::new(spec.name, spec.help), &labels)?;
-                    made.register(&vec)?;
-                    made.counters.insert(metric, vec);
+                    registry.register(Box::new(vec.clone()))?;
+                    Made::Counter(vec)
                 }
                 Kind::Gauge => {
                     let vec = IntGaugeVec::new(Opts::new(spec.name, spec.help), &labels)?;
-                    made.register(&vec)?;
-                    made.gauges.insert(metric, vec);
+                    registry.register(Box::new(vec.clone()))?;
+                    Made::Gauge(vec)
                 }
                 Kind::Histogram(bounds) => {
                     let opts = HistogramOpts::new(spec.name, spec.help).buckets(bounds.to_vec());
                     let vec = HistogramVec::new(opts, &labels)?;
-                    made.register(&vec)?;
-                    made.histograms.insert(metric, vec);
+                    registry.register(Box::new(vec.clone()))?;
+                    Made::Histogram(vec)
                 }
-            }
-        }
-        Ok(made)
-    }
-
-    fn register(&self, vec: &(impl Collector + Clone + 'static)) -> Result<(), BadMetric> {
-        Ok(self.registry.register(Box::new(vec.clone()))?)
+            })
+        });
+        let made = made.collect::<Result<_, BadMetric>>()?;
+        Ok(Self { registry, made })
     }
 
     /// The counter of `metric` with these label values.
     pub(super) fn counter(&self, metric: Metric, values: &[&str]) -> Tally {
-        Tally(self.counters.get(&metric).and_then(|vec| vec.get_metric_with_label_values(values).ok()))
+        let Some(Made::Counter(vec)) = self.made.get(metric as usize) else { return Tally(None) };
+        Tally(vec.get_metric_with_label_values(values).ok())
     }
 
     /// The gauge of `metric` with these label values.
     pub(super) fn gauge(&self, metric: Metric, values: &[&str]) -> Level {
-        Level(self.gauges.get(&metric).and_then(|vec| vec.get_metric_with_label_values(values).ok()))
+        let Some(Made::Gauge(vec)) = self.made.get(metric as usize) else { return Level(None) };
+        Level(vec.get_metric_with_label_values(values).ok())
     }
 
     /// The histogram of `metric` with these label values.
     pub(super) fn histogram(&self, metric: Metric, values: &[&str]) -> Spread {
-        Spread(self.histograms.get(&metric).and_then(|vec| vec.get_metric_with_label_values(values).ok()))
+        let Some(Made::Histogram(vec)) = self.made.get(metric as usize) else { return Spread(None) };
+        Spread(vec.get_metric_with_label_values(values).ok())
     }
 
     /// Forgets every series of a gauge, before its values are set anew.
     pub(super) fn clear(&self, metric: Metric) {
-        if let Some(vec) = self.gauges.get(&metric) {
+        if let Some(Made::Gauge(vec)) = self.made.get(metric as usize) {
             vec.reset();
         }
     }

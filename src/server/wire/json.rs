@@ -9,10 +9,19 @@ use std::time::Duration;
 use crate::domain::money::Money;
 
 /// JSON being written. Commas come by themselves; brackets are the caller's to balance.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::server) struct Json {
     text: String,
     comma: bool,
+}
+
+/// An answer about one picture fits.
+const ROOM: usize = 1024;
+
+impl Default for Json {
+    fn default() -> Self {
+        Self { text: String::with_capacity(ROOM), comma: false }
+    }
 }
 
 impl Json {
@@ -59,9 +68,12 @@ impl Json {
     /// A string, escaped.
     pub(in crate::server) fn text(&mut self, value: &str) -> &mut Self {
         self.separate();
-        match serde_json::to_string(value) {
-            Ok(escaped) => self.text.push_str(&escaped),
-            Err(_) => self.text.push_str("\"\""),
+        if value.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+            self.text.push('"');
+            self.text.push_str(value);
+            self.text.push('"');
+        } else {
+            self.text.push_str(&serde_json::to_string(value).unwrap_or_else(|_| "\"\"".to_owned()));
         }
         self
     }

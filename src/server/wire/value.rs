@@ -41,18 +41,18 @@ impl<'a> Value<'a> {
         if !self.json.starts_with('"') {
             return Err(self.wants(what));
         }
-        self.unescaped(self.json, &self.pointer())
+        self.unescaped(self.json, || self.pointer())
     }
 
-    fn unescaped(&self, json: &'a str, pointer: &str) -> Result<Cow<'a, str>, Refusal> {
+    fn unescaped(&self, json: &'a str, pointer: impl Fn() -> String) -> Result<Cow<'a, str>, Refusal> {
         let name = self.name;
         match serde_json::from_str::<Text<'a>>(json) {
             Ok(Text(text)) if text.contains('\0') => {
                 let at = text.chars().take_while(|&c| c != '\0').count() + 1;
-                Err(bad(pointer, format!("`{name}` contains the character U+0000 as character {at}; remove it")))
+                Err(bad(pointer(), format!("`{name}` contains the character U+0000 as character {at}; remove it")))
             }
             Ok(Text(text)) => Ok(text),
-            Err(error) => Err(bad(pointer, format!("`{name}` is not Unicode text: {error}"))),
+            Err(error) => Err(bad(pointer(), format!("`{name}` is not Unicode text: {error}"))),
         }
     }
 
@@ -91,10 +91,15 @@ impl<'a> Value<'a> {
 
     /// One of these words.
     pub(super) fn word<T: Copy>(&self, words: &[(&str, T)]) -> Result<T, Refusal> {
-        let names: Vec<String> = words.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        let what = format!("one of {}", names.join(", "));
-        let text = self.text(&what)?;
-        words.iter().find(|(name, _)| *name == text).map(|(_, word)| *word).ok_or_else(|| self.wants(&what))
+        let wrong = || {
+            let names: Vec<String> = words.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+            self.wants(&format!("one of {}", names.join(", ")))
+        };
+        if !self.json.starts_with('"') {
+            return Err(wrong());
+        }
+        let text = self.unescaped(self.json, || self.pointer())?;
+        words.iter().find(|(name, _)| *name == text).map(|(_, word)| *word).ok_or_else(wrong)
     }
 
     /// String pairs.
@@ -114,7 +119,7 @@ impl<'a> Value<'a> {
                 let kind = kind(value.get());
                 return Err(bad(pointer, format!("every value of `{}` must be a string; this is {kind}", self.name)));
             }
-            let value = self.unescaped(value.get(), &pointer)?;
+            let value = self.unescaped(value.get(), || pointer.clone())?;
             if key.chars().count() > MAX_METADATA_KEY || value.chars().count() > MAX_METADATA_VALUE {
                 let most = format!("keys have at most {MAX_METADATA_KEY} characters, values {MAX_METADATA_VALUE}");
                 return Err(bad(pointer, format!("`{}`: {most}", self.name)));
