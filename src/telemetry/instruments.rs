@@ -2,7 +2,7 @@
 //!
 //! Why it exists: every series is made from its row in `metrics.rs`, and money is kept in whole micro-dollars until the
 //! moment it is shown, so that sums here equal the ledger's. What it refuses to know: what the numbers mean.
-//! To add an instrument: a field, filled in [`Instruments::new`] from its [`Metric`].
+//! To add an instrument: a row of `metrics.rs`. To add a kind of them: a variant of [`Made`].
 
 use prometheus::proto::{Counter, Gauge, MetricFamily};
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
