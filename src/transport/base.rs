@@ -36,7 +36,9 @@ impl Base {
     /// The URL of a path and query that begins with a slash, as if both were written in one line.
     pub(super) fn below(&self, target: &str) -> Option<Url> {
         let base = self.url.as_ref().filter(|_| target.starts_with('/'))?;
-        if !target.bytes().all(is_plain) {
+        // What a URL is read as differs from what was written where that has dots for segments, or a port that is the usual.
+        let as_written = base.as_str().trim_end_matches('/') == &*self.text;
+        if !as_written || !target.bytes().all(is_plain) {
             return Url::parse(&format!("{}{target}", self.text)).ok();
         }
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
