@@ -110,11 +110,6 @@ pub(super) fn is_segment(text: &str) -> bool {
     (1..=200).contains(&text.len()) && text.bytes().all(plain) && !text.bytes().all(|b| b == b'.')
 }
 
-/// The value under these names, one within the other.
-pub(super) fn within<'v>(value: &'v Value, names: &[&str]) -> Option<&'v Value> {
-    names.iter().try_fold(value, |value, name| value.get(name))
-}
-
 /// A number of a JSON value, written as a number or as text.
 pub(super) fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())

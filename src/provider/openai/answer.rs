@@ -8,9 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::common::{
-    Failure, Text, clean, duration, garbled, number, parse, picture, retry_after, token_usage, within,
-};
+use super::super::common::{Failure, Text, clean, duration, garbled, number, parse, picture, retry_after, token_usage};
 use super::super::{Auth, Body, Call, Method, Pending, Progress, RawImage, Reply, Stage, Step, Target};
 use crate::domain::catalog::Model;
 use crate::domain::fault::{Billed, Blame, Class, Fault};
@@ -73,7 +71,8 @@ fn link(item: &Item<'_>) -> Option<Call> {
 
 /// The counts of the bill. What the details do not split is text when it went in and picture, the dearest, when it came out.
 fn tokens(usage: &Value) -> Tokens {
-    let count = |names: &[&str]| within(usage, names).and_then(number).unwrap_or(0);
+    let within = |names: &[&str]| names.iter().try_fold(usage, |value, name| value.get(name));
+    let count = |names: &[&str]| within(names).and_then(number).unwrap_or(0);
     let input = |kind: &str| count(&["input_tokens_details", kind]);
     let output = |kind: &str| count(&["output_tokens_details", kind]);
     let (text, image_in) = (input("text_tokens"), input("image_tokens"));
