@@ -1,9 +1,10 @@
 //! What the gateway adds, beside nginx, in one run: `cargo bench --bench end_to_end`.
 //!
-//! Every process is separate and on loopback: the sandbox as the provider, nginx as a reverse proxy to it, the gateway's
-//! native pass-through, priced and booked, the gateway with planning, limits, ledger, image store and metrics on, and this load generator. CPU is read from the kernel's
-//! account of each process; latency is taken from the moment at which a request was due. Set `TOLLGATE_BIN` to measure
-//! another binary than the one built here.
+//! Every process is separate and on loopback: the sandbox as the provider; nginx and a bare Pingora as reverse proxies to
+//! it; the gateway's native pass-through, priced and booked; the gateway with planning, limits, ledger, image store and
+//! metrics on; and this load generator. What is measured has one core to itself, sandbox and load have the other, unless
+//! `BENCH_CORES=all` lets the kernel choose. CPU is read from the kernel's account of each process; latency is taken from
+//! the moment at which a request was due. Set `TOLLGATE_BIN` to measure another binary than the one built here.
 //!
 //! Leave five minutes between two runs: ext4 passes over inodes that were freed within that time, and the search for
 //! others would count as the gateway's CPU.
@@ -18,6 +19,7 @@
     reason = "a bench stops at the first surprise"
 )]
 
+mod bare;
 mod load;
 mod stage;
 
@@ -33,9 +35,15 @@ const RATE: u32 = 500;
 const ROUNDS: usize = 5;
 
 fn main() {
+    let args: Vec<String> = std::env::args().collect();
     // `cargo test --benches` asks only whether it starts.
-    if std::env::args().any(|arg| arg == "--test") {
+    if args.iter().any(|arg| arg == "--test") {
         return;
+    }
+    if let [_, flag, to] = args.as_slice()
+        && flag == stage::BARE
+    {
+        return bare::serve(to.parse().expect("an address"));
     }
     let seconds = std::env::var("BENCH_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(5);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -52,13 +60,6 @@ async fn run(span: Duration) {
         address: stage.process.native.expect("a pass-through"),
         ..gateway(name, stage.native(shot), target)
     };
-    let nginx = |name, shot: &Shot| Row {
-        name,
-        peer: &stage.nginx,
-        address: stage.nginx.address,
-        shot: shot.clone(),
-        target: "",
-    };
     println!(
         "\nCPU per request, {CALLERS} callers (user + system, all of the peer's processes): the median of {ROUNDS}"
     );
@@ -66,7 +67,8 @@ async fn run(span: Duration) {
     println!("{:<44} {:>10} {:>9} {:>7} {:>14} {:>8}", "", "CPU µs", "req/s", "ratio", "of all rounds", "target");
     compare(
         &[
-            nginx("nginx, 2 KiB image", &small),
+            plain("nginx, 2 KiB image", &stage.nginx, &small),
+            plain("a bare Pingora, 2 KiB image", &stage.bare, &small),
             native("tollgate, native pass-through, 2 KiB image", &small, "<= 2.5"),
             gateway("tollgate /generate, 2 KiB image", stage.small_generate(), "<= 6"),
             gateway("tollgate, joined flights", stage.small_joined(), "<= 2"),
@@ -77,7 +79,8 @@ async fn run(span: Duration) {
     .await;
     compare(
         &[
-            nginx("nginx, 1 MiB image", &large),
+            plain("nginx, 1 MiB image", &stage.nginx, &large),
+            plain("a bare Pingora, 1 MiB image", &stage.bare, &large),
             native("tollgate, native pass-through, 1 MiB image", &large, "<= 1"),
             gateway("tollgate /generate, 1 MiB image", stage.large_generate(), "<= 3"),
             gateway("tollgate /generate, 1 MiB as raw bytes", stage.large_raw(), ""),
@@ -101,6 +104,11 @@ struct Row<'a> {
     address: SocketAddr,
     shot: Shot,
     target: &'static str,
+}
+
+/// A proxy that passes on what it is asked.
+fn plain<'a>(name: &'static str, peer: &'a Peer, shot: &Shot) -> Row<'a> {
+    Row { name, peer, address: peer.address, shot: shot.clone(), target: "" }
 }
 
 /// Every row in turn, round after round: a bad second of the machine is nobody's. The first row is what the others are

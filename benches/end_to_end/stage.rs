@@ -55,10 +55,43 @@ fn family(pid: u32) -> Vec<u32> {
     all
 }
 
+/// Where a process runs. What is measured has a core to itself, as in the figures that the targets come from: it neither
+/// shares its caches with what it is measured by nor wakes another core. `BENCH_CORES=all` lets the kernel choose.
+#[derive(Clone, Copy)]
+enum Side {
+    Measured,
+    /// The sandbox and the load.
+    Around,
+}
+
+impl Side {
+    fn command(self, program: &str) -> Command {
+        if !apart() {
+            return Command::new(program);
+        }
+        let mut command = Command::new("taskset");
+        command.args(["-c", self.cores(), program]);
+        command
+    }
+
+    fn cores(self) -> &'static str {
+        match self {
+            Self::Measured => "0",
+            Self::Around => "1",
+        }
+    }
+}
+
+/// Whether what is measured has a core to itself.
+pub(crate) fn apart() -> bool {
+    std::env::var("BENCH_CORES").as_deref() != Ok("all")
+}
+
 /// Everything that is running.
 pub(crate) struct Stage {
     pub(crate) sandbox: Peer,
     pub(crate) nginx: Peer,
+    pub(crate) bare: Peer,
     /// The gateway with `durability = "process"`.
     pub(crate) process: Peer,
     /// The gateway with `durability = "power"`.
@@ -77,11 +110,18 @@ impl Stage {
         // On a disk, so that "power" pays for real flushes.
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("end-to-end-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
-        let sandbox = tollgate(&["sandbox", "--listen", "127.0.0.1:0", "--speed", "1000000", "--seed", "7"], &[]);
+        if apart() {
+            let own = std::process::id().to_string();
+            let moved = Command::new("taskset").args(["-a", "-c", "-p", Side::Around.cores(), &own]).output();
+            assert!(moved.expect("taskset, from util-linux").status.success(), "this machine has no second core");
+        }
+        let flags = ["sandbox", "--listen", "127.0.0.1:0", "--speed", "1000000", "--seed", "7"];
+        let sandbox = tollgate(Side::Around, &flags, &[]);
         let nginx = nginx(&folder, sandbox.address);
+        let bare = bare(sandbox.address);
         let process = gateway(&folder, "process", sandbox.address);
         let power = gateway(&folder, "power", sandbox.address);
-        let stage = Self { sandbox, nginx, process, power, folder };
+        let stage = Self { sandbox, nginx, bare, process, power, folder };
         for peer in [&stage.sandbox, &stage.nginx] {
             Load::closed(peer.address, &stage.small_direct(), 4, Duration::from_millis(300)).await;
         }
@@ -167,23 +207,35 @@ fn gateway(folder: &Path, durability: &str, sandbox: SocketAddr) -> Peer {
     ];
     let any = "127.0.0.1:0";
     let flags = ["serve", "--listen", any, "--admin", any, "--proxy", any, "--policy", policy, "--data", &data];
-    tollgate(&flags, &settings)
+    tollgate(Side::Measured, &flags, &settings)
 }
 
-/// Starts the binary and waits for its listeners.
-fn tollgate(flags: &[&str], settings: &[(&str, String)]) -> Peer {
-    let mut command =
-        Command::new(std::env::var("TOLLGATE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_tollgate").to_owned()));
-    command.args(flags).envs(settings.iter().map(|(name, value)| (name, value))).stdout(Stdio::piped());
-    let mut child = command.spawn().expect("the gateway's binary");
+/// The flag with which this program is [`super::bare`].
+pub(crate) const BARE: &str = "--bare";
+
+fn bare(sandbox: SocketAddr) -> Peer {
+    let own = std::env::current_exe().expect("this program");
+    let mut command = Side::Measured.command(&own.to_string_lossy());
+    listening(command.args([BARE, &sandbox.to_string()]), false)
+}
+
+fn tollgate(side: Side, flags: &[&str], settings: &[(&str, String)]) -> Peer {
+    let binary = std::env::var("TOLLGATE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_tollgate").to_owned());
+    let mut command = side.command(&binary);
+    command.args(flags).envs(settings.iter().map(|(name, value)| (name, value)));
+    listening(&mut command, flags.first() == Some(&"serve"))
+}
+
+/// Starts a process and waits for its listeners: with a `gateway`'s, API, admin plane and pass-through.
+fn listening(command: &mut Command, gateway: bool) -> Peer {
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("a program");
     let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
     let mut listens = || {
         let line = lines.next().expect("a listening line").expect("text");
         line.rsplit("http://").next().and_then(|at| at.parse().ok()).expect("an address")
     };
     let address = listens();
-    // API, admin plane, pass-through.
-    let native = (flags.first() == Some(&"serve")).then(|| (listens(), listens()).1);
+    let native = gateway.then(|| (listens(), listens()).1);
     // Nothing else is read; the pipe holds the few lines that follow.
     std::mem::forget(lines);
     Peer { address, native, child }
@@ -203,7 +255,7 @@ fn nginx(folder: &Path, sandbox: SocketAddr) -> Peer {
     );
     let file = folder.join("nginx.conf");
     std::fs::write(&file, config).expect("a configuration");
-    let child = Command::new("nginx").arg("-c").arg(&file).arg("-e").arg(folder.join("error.log")).spawn();
+    let child = Side::Measured.command("nginx").arg("-c").arg(&file).arg("-e").arg(folder.join("error.log")).spawn();
     let child = child.expect("nginx, from Debian's package nginx-light");
     while std::net::TcpStream::connect(address).is_err() {
         std::thread::yield_now();
