@@ -37,6 +37,7 @@ pub(crate) fn serve(to: SocketAddr) {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime").block_on(accept(to));
 }
 
+#[expect(clippy::disallowed_methods, reason = "it is killed; nothing waits for its connections")]
 async fn accept(to: SocketAddr) {
     let conf = ServerConf { max_retries: 1, upstream_keepalive_pool_size: 256, ..ServerConf::default() };
     let proxy = Arc::new(http_proxy(&Arc::new(conf), To(to)));
