@@ -41,6 +41,16 @@ impl Command {
         }
     }
 
+    /// The generation that it writes.
+    pub(super) const fn generation(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Open(opening, _) => Some(&opening.id),
+            Self::Hold(id, ..) => Some(id),
+            Self::Close(closing, _) => Some(&closing.id),
+            Self::Recount(_) | Self::Write(..) => None,
+        }
+    }
+
     /// What it wants set aside.
     pub(super) fn earmarks(&self) -> &[Earmark] {
         match self {

@@ -140,8 +140,9 @@ async fn a_refused_write_leaves_the_others(place: &dyn Place) {
 
 async fn what_is_held_at_the_end_is_in_doubt(place: &dyn Place) {
     let ledger = place.open();
-    let attempts = vec![attempt(0, "p/m", 5), attempt(1, "p/m", 6), attempt(2, "q/m", 7)];
-    ledger.open(opening("gen_1", attempts.clone())).await.unwrap();
+    let attempts = [attempt(0, "p/m", 5), attempt(1, "p/m", 6), attempt(2, "q/m", 7)];
+    ledger.open(opening("gen_1", attempts[..1].to_vec())).await.unwrap();
+    ledger.hold("gen_1".into(), attempts[1..].to_vec(), Vec::new()).await.unwrap();
     ledger.abandon(closing("gen_1", vec![attempts[0].clone()]));
     // Whatever comes after an end is written after it.
     ledger.open(opening("gen_2", Vec::new())).await.unwrap();

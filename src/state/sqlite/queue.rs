@@ -16,8 +16,10 @@ use crate::state::command::Command;
 const MOST_WAITING: usize = 8_192;
 /// Generations that must be open before a batch waits for more.
 pub(super) const SIBLINGS: usize = 8;
-/// How long it waits.
-const DELAY: Duration = Duration::from_millis(4);
+/// How long it waits for each generation that is open, and at most. A picture takes seconds. At half a millisecond each,
+/// what waiting adds to the number of open ones grows slower than it, up to a thousand generations a second.
+const DELAY_EACH: Duration = Duration::from_micros(500);
+const MOST_DELAY: Duration = Duration::from_millis(20);
 
 /// The queue, shared by every caller and the one writer.
 #[derive(Debug, Default)]
@@ -72,7 +74,8 @@ impl Queue {
         let mut line = self.filled.wait_while(line, short).unwrap_or_else(PoisonError::into_inner);
         if open >= SIBLINGS {
             line.wanted = open.min(most);
-            line = self.filled.wait_timeout_while(line, DELAY, short).unwrap_or_else(PoisonError::into_inner).0;
+            let delay = DELAY_EACH.saturating_mul(u32::try_from(open).unwrap_or(u32::MAX)).min(MOST_DELAY);
+            line = self.filled.wait_timeout_while(line, delay, short).unwrap_or_else(PoisonError::into_inner).0;
         }
         line.wanted = 0;
         let count = line.waiting.len().min(most);

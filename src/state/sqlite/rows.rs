@@ -74,8 +74,8 @@ pub(super) fn hold(connection: &Connection, id: &str, attempts: &[Attempt]) -> r
 }
 
 /// Writes a generation's end; false when it is not open. Whatever is still held then, listed or not, is in doubt:
-/// nobody will end it any more.
-pub(super) fn close(connection: &Connection, closing: &Closing) -> rusqlite::Result<bool> {
+/// nobody will end it any more. `written`: how many attempts it has, if that is known.
+pub(super) fn close(connection: &Connection, closing: &Closing, written: Option<usize>) -> rusqlite::Result<bool> {
     let closed = connection.prepare_cached(CLOSE)?.execute(params![
         &*closing.id,
         closing.ended.as_microsecond(),
@@ -89,14 +89,18 @@ pub(super) fn close(connection: &Connection, closing: &Closing) -> rusqlite::Res
     if closed == 0 {
         return Ok(false);
     }
+    let mut ended = 0;
     for attempt in &closing.attempts {
-        end(connection, &closing.id, attempt)?;
+        ended += usize::from(end(connection, &closing.id, attempt)?);
     }
-    connection.prepare_cached(LEFT_HELD)?.execute([&*closing.id])?;
+    if written != Some(ended) {
+        connection.prepare_cached(LEFT_HELD)?.execute([&*closing.id])?;
+    }
     Ok(true)
 }
 
-fn end(connection: &Connection, id: &str, attempt: &Attempt) -> rusqlite::Result<()> {
+/// Whether it had been written before.
+fn end(connection: &Connection, id: &str, attempt: &Attempt) -> rusqlite::Result<bool> {
     let state = if attempt.state == MoneyState::Held { MoneyState::Ambiguous } else { attempt.state };
     let known = connection.prepare_cached(END_ATTEMPT)?.execute(params![
         id,
@@ -109,7 +113,10 @@ fn end(connection: &Connection, id: &str, attempt: &Attempt) -> rusqlite::Result
         attempt.detail,
         micros(attempt.latency),
     ])?;
-    if known == 0 { insert(connection, id, attempt, state) } else { Ok(()) }
+    if known == 0 {
+        insert(connection, id, attempt, state)?;
+    }
+    Ok(known > 0)
 }
 
 fn begin(connection: &Connection, id: &str, attempt: &Attempt) -> rusqlite::Result<()> {

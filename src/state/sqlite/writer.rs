@@ -5,6 +5,7 @@
 //! less time than it takes to wake a thread, so while few generations are open and nobody writes, whoever asks commits
 //! by itself. What it refuses to know: who asked, and what the rows mean.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
@@ -38,16 +39,19 @@ pub(super) struct Writer {
 struct Pen {
     connection: Connection,
     log: Arc<checkpoint::Shared>,
-    /// Generations that were opened with it and not yet closed.
-    open: usize,
+    open: Opened,
 }
+
+/// Generations that were opened with this pen and not yet closed, and how many attempts of each are written. What is not
+/// known for sure is not here: it is looked up when it is needed.
+type Opened = HashMap<Arc<str>, usize>;
 
 impl Writer {
     /// Starts the thread on its own connection to the file at `path`.
     pub(super) fn start(connection: Connection, path: &Path, durability: Durability) -> Result<Self, LedgerFault> {
         let checkpointer = Checkpointer::start(path)?;
         let queue = Arc::new(Queue::default());
-        let pen = Arc::new(Mutex::new(Pen { connection, log: checkpointer.shared(), open: 0 }));
+        let pen = Arc::new(Mutex::new(Pen { connection, log: checkpointer.shared(), open: Opened::new() }));
         let (line, held) = (Arc::clone(&queue), Arc::clone(&pen));
         let thread = std::thread::Builder::new()
             .name("ledger-writer".into())
@@ -81,7 +85,7 @@ impl Writer {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        (pen.open < SIBLINGS).then_some(pen)
+        (pen.open.len() < SIBLINGS).then_some(pen)
     }
 }
 
@@ -101,7 +105,7 @@ fn run(pen: &Mutex<Pen>, queue: &Queue) {
     while queue.take(&mut batch, BATCH, open) {
         let mut pen = pen.lock().unwrap_or_else(PoisonError::into_inner);
         pen.commit(&mut batch);
-        open = pen.open;
+        open = pen.open.len();
     }
 }
 
@@ -128,13 +132,12 @@ impl Pen {
     /// Writes into the transaction that has begun, and ends it.
     fn finish(&mut self, batch: &mut Vec<Command>) {
         self.log.committed();
-        match transact(&self.connection, batch) {
-            Ok(verdicts) => {
-                self.open = still_open(self.open, batch, &verdicts);
-                answer(batch.drain(..), verdicts);
-            }
+        match transact(&self.connection, batch, &mut self.open) {
+            Ok(verdicts) => answer(batch.drain(..), verdicts),
             // One command breaks a rule of the schema: it must not take the others with it.
-            Err(fault) if batch.len() > 1 && breaks_a_rule(&fault) => one_by_one(&self.connection, batch),
+            Err(fault) if batch.len() > 1 && breaks_a_rule(&fault) => {
+                one_by_one(&self.connection, batch, &mut self.open);
+            }
             Err(fault) => refuse(batch, &fault),
         }
     }
@@ -144,19 +147,9 @@ fn refuse(batch: &mut Vec<Command>, fault: &rusqlite::Error) {
     batch.drain(..).for_each(|command| command.answer(Err(unavailable(fault))));
 }
 
-/// How many generations are open after this batch; what another process left open is not counted.
-fn still_open(open: usize, batch: &[Command], verdicts: &[Verdict]) -> usize {
-    let written = batch.iter().zip(verdicts).filter(|(_, verdict)| verdict.is_ok());
-    written.fold(open, |open, (command, _)| match command {
-        Command::Open(..) => open + 1,
-        Command::Close(..) => open.saturating_sub(1),
-        Command::Hold(..) | Command::Recount(_) | Command::Write(..) => open,
-    })
-}
-
-fn one_by_one(connection: &Connection, batch: &mut Vec<Command>) {
+fn one_by_one(connection: &Connection, batch: &mut Vec<Command>, open: &mut Opened) {
     for command in batch.drain(..) {
-        let verdict = begin(connection).and_then(|()| transact(connection, std::slice::from_ref(&command)));
+        let verdict = begin(connection).and_then(|()| transact(connection, std::slice::from_ref(&command), open));
         command.answer(verdict.map_or_else(|fault| Err(unavailable(&fault)), first));
     }
 }
@@ -177,9 +170,12 @@ fn begin(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Writes the whole batch durably into the transaction that has begun, or nothing of it. A verdict that is an error has
 /// written nothing of its command.
-fn transact(connection: &Connection, batch: &[Command]) -> rusqlite::Result<Vec<Verdict>> {
-    let written = write(connection, batch);
+fn transact(connection: &Connection, batch: &[Command], open: &mut Opened) -> rusqlite::Result<Vec<Verdict>> {
+    let written = write(connection, batch, open);
     if written.is_err() {
+        for id in batch.iter().filter_map(Command::generation) {
+            open.remove(id);
+        }
         // If this fails too, the next batch begins with it.
         let _ = roll_back(connection);
     }
@@ -191,17 +187,22 @@ fn roll_back(connection: &Connection) -> rusqlite::Result<()> {
     if connection.is_autocommit() { Ok(()) } else { connection.execute_batch("ROLLBACK") }
 }
 
-fn write(connection: &Connection, batch: &[Command]) -> rusqlite::Result<Vec<Verdict>> {
+fn write(connection: &Connection, batch: &[Command], open: &mut Opened) -> rusqlite::Result<Vec<Verdict>> {
     let mut totals = Totals::of(batch);
     budgets::read(connection, &mut totals)?;
-    let verdicts =
-        batch.iter().map(|command| apply(connection, command, &mut totals)).collect::<rusqlite::Result<Vec<_>>>()?;
+    let verdicts = batch.iter().map(|command| apply(connection, command, &mut totals, open));
+    let verdicts = verdicts.collect::<rusqlite::Result<Vec<_>>>()?;
     budgets::keep(connection, &totals)?;
     connection.prepare_cached("COMMIT")?.execute([])?;
     Ok(verdicts)
 }
 
-fn apply(connection: &Connection, command: &Command, totals: &mut Totals) -> rusqlite::Result<Verdict> {
+fn apply(
+    connection: &Connection,
+    command: &Command,
+    totals: &mut Totals,
+    opened: &mut Opened,
+) -> rusqlite::Result<Verdict> {
     let (id, written) = match command {
         Command::Open(opening, _) => {
             let already = match budgets::room(connection, &opening.id, &opening.earmarks, totals)? {
@@ -212,6 +213,7 @@ fn apply(connection: &Connection, command: &Command, totals: &mut Totals) -> rus
                 return Ok(Err(LedgerFault::Reused));
             }
             budgets::set_aside(connection, &opening.id, &opening.earmarks, &already, totals)?;
+            opened.insert(Arc::clone(&opening.id), opening.attempts.len());
             (&opening.id, true)
         }
         Command::Hold(id, attempts, earmarks, _) => {
@@ -221,12 +223,15 @@ fn apply(connection: &Connection, command: &Command, totals: &mut Totals) -> rus
             };
             let open = rows::hold(connection, id, attempts)?;
             if open {
+                if let Some(written) = opened.get_mut(id) {
+                    *written += attempts.len();
+                }
                 budgets::set_aside(connection, id, earmarks, &already, totals)?;
             }
             (id, open)
         }
         Command::Close(closing, _) => {
-            let open = rows::close(connection, closing)?;
+            let open = rows::close(connection, closing, opened.remove(&closing.id))?;
             if open {
                 budgets::settle(connection, closing, totals)?;
             }
