@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::super::common::{Failure, Text, clean, duration, garbled, number, parse, picture, retry_after, token_usage};
 use super::super::{Auth, Body, Call, Method, Pending, Progress, RawImage, Reply, Stage, Step, Target};
@@ -19,8 +20,9 @@ use crate::domain::quote::Tokens;
 struct Answer<'a> {
     #[serde(borrow)]
     data: Option<Vec<Item<'a>>>,
-    #[serde(default)]
-    usage: Value,
+    /// Read only for a model whose tokens have a price.
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -38,7 +40,8 @@ pub(super) fn pictures(step: &Step<'_>, model: &Model, call: &Call, reply: &Repl
     let items = || items.iter().take(step.images.into());
     let here: Vec<_> = items().filter_map(held).map(|bytes| RawImage { bytes, seed: None }).collect();
     let there: Vec<_> = items().filter_map(link).map(|call| Pending { call, seed: None }).collect();
-    let usage = token_usage(model, tokens(&answer.usage));
+    let usage = answer.usage.filter(|_| model.tokens.is_some()).and_then(|raw| serde_json::from_str(raw.get()).ok());
+    let usage = token_usage(model, tokens(&usage.unwrap_or_default()));
     match (here.is_empty(), there.is_empty()) {
         (false, _) => Ok(Progress::Done(here, usage)),
         (true, false) => Ok(Progress::Fetch(there, usage)),

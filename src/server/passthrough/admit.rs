@@ -144,20 +144,22 @@ fn looks(route: &Route) -> bool {
 
 /// The route of a call.
 fn find<'a>(snapshot: &'a Snapshot, named: &str, method: &str, below: &'a str) -> Result<Found<'a>, Refusal> {
-    let shown: String = named.chars().take(64).flat_map(char::escape_debug).collect();
+    let shown = || named.chars().take(64).flat_map(char::escape_debug).collect::<String>();
     let known = snapshot.catalog.providers().find(|(_, provider)| *provider.name == *named);
     let Some((ix, provider, dialect)) =
         known.and_then(|(ix, provider)| Some((ix, provider, adapter(provider.dialect)?)))
     else {
         return Err(Refusal::NotFound(format!(
-            "There is no provider `{shown}`; a call begins with a provider's name."
+            "There is no provider `{}`; a call begins with a provider's name.",
+            shown()
         )));
     };
     if let Some(why) = &provider.off {
-        return Err(Refusal::NotFound(format!("The provider {shown} is off: {why}.")));
+        return Err(Refusal::NotFound(format!("The provider {} is off: {why}.", shown())));
     }
     let found = snapshot.native.find(ix, method, below).filter(|_| stays_below(below));
     let Some((route, captures)) = found else {
+        let shown = shown();
         let call: String = format!("{method} {below}").chars().take(160).flat_map(char::escape_debug).collect();
         return Err(Refusal::NotFound(format!(
             "The policy has no route `{call}` for {shown}, so its price is not known. Nothing was sent; add a \

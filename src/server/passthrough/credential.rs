@@ -4,23 +4,24 @@
 //! it refuses to know: which keys there are. To add a place: [`HEADERS`].
 
 use base64_simd::STANDARD;
-use http::{HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
 use pingora::http::RequestHeader;
 
 use crate::provider::Auth;
 use crate::transport::Secret;
 
 /// Headers that carry a caller's key; all of them are taken out.
-const HEADERS: [&str; 3] = ["authorization", "x-goog-api-key", "api-key"];
+static HEADERS: [HeaderName; 3] =
+    [AUTHORIZATION, HeaderName::from_static("x-goog-api-key"), HeaderName::from_static("api-key")];
 /// Further headers that speak of the caller and not of the call.
-const PRIVATE: [&str; 3] = ["cookie", "proxy-authorization", "x-api-key"];
+static PRIVATE: [HeaderName; 3] = [COOKIE, PROXY_AUTHORIZATION, HeaderName::from_static("x-api-key")];
 /// The query parameter of Google's APIs.
 const QUERY: &str = "key";
 
 /// The caller's key, wherever it stands.
 pub(super) fn caller_key(headers: &HeaderMap, query: Option<&str>) -> Option<String> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let authorization = header("authorization").and_then(|value| {
+    let header = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let authorization = header(&AUTHORIZATION).and_then(|value| {
         let (scheme, rest) = value.split_once(' ')?;
         if scheme.eq_ignore_ascii_case("bearer") {
             return Some(rest.trim().to_owned());
@@ -49,7 +50,7 @@ fn parameters(query: &str) -> impl Iterator<Item = &str> {
 /// Takes out what is the caller's and puts in what is the gateway's. `Err` when the credential cannot stand in a header.
 pub(super) fn exchange(head: &mut RequestHeader, auth: Auth, credential: Option<&Secret>) -> Result<(), ()> {
     for name in HEADERS.iter().chain(&PRIVATE) {
-        head.remove_header(*name);
+        head.remove_header(name);
     }
     let Some(credential) = credential else {
         return Ok(());
@@ -93,7 +94,7 @@ mod tests {
     fn what_is_the_callers_stays_here() {
         let mut head = RequestHeader::build("POST", b"/", None).unwrap();
         for name in HEADERS.iter().chain(&PRIVATE) {
-            head.insert_header(*name, "the callers").unwrap();
+            head.insert_header(name.clone(), "the callers").unwrap();
         }
         exchange(&mut head, Auth::Header("x-goog-api-key"), Secret::new("ours").as_ref()).unwrap();
         assert_eq!(head.headers.len(), 1);

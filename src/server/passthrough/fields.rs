@@ -12,6 +12,9 @@ use crate::domain::native::{Captures, Field, Place, Reading};
 /// The most of a body that is looked at.
 pub(super) const LOOK: usize = 64 * 1024;
 
+/// A body of words alone, or as good as that.
+const WORDS: usize = 8 * 1024;
+
 /// A call that was looked at.
 pub(super) struct Fields<'a> {
     captures: Captures<'a>,
@@ -102,6 +105,11 @@ pub(super) fn at<'v>(object: &'v Value, pointer: &str) -> Option<&'v Value> {
 }
 
 fn json(seen: &[u8], whole: bool) -> Look {
+    // What holds no picture has nothing to leave out.
+    if whole && seen.len() <= WORDS {
+        let object = serde_json::from_slice(seen).ok().filter(Value::is_object);
+        return object.map_or(Look::Nothing, |object| Look::Json(object, true));
+    }
     let mut skeleton = Skeleton::of_at_most(LOOK);
     skeleton.feed(seen);
     let (kept, whole) = if whole { (skeleton.whole(), true) } else { (skeleton.so_far(), false) };

@@ -9,6 +9,9 @@ const LONGEST: usize = 1024;
 /// What stands for a text that was left out: valid base64, so that a reader sees that something was there.
 const LEFT_OUT: &[u8] = b"AAAA";
 
+/// Most of what is kept is no longer than this.
+const TYPICAL: usize = 512;
+
 /// A JSON text on its way.
 #[derive(Debug)]
 pub(super) struct Skeleton {
@@ -41,6 +44,7 @@ impl Skeleton {
 
     /// Reads the next piece.
     pub(super) fn feed(&mut self, mut piece: &[u8]) {
+        self.kept.reserve(piece.len().min(TYPICAL));
         while !piece.is_empty() && !self.overflowed {
             piece = if self.text.is_some() { self.within(piece) } else { self.between(piece) };
             self.overflowed = self.kept.len() > self.most;
@@ -102,18 +106,17 @@ impl Skeleton {
     fn between<'p>(&mut self, piece: &'p [u8]) -> &'p [u8] {
         let end = memchr::memchr(b'"', piece);
         let (plain, rest) = piece.split_at(end.map_or(piece.len(), |end| end + 1));
-        for byte in plain {
+        // One byte beyond what may be kept tells that there was more.
+        let plain = plain.get(..=self.most - self.kept.len()).unwrap_or(plain);
+        for (at, byte) in (self.kept.len()..).zip(plain) {
             match byte {
                 b'{' | b'[' => self.depth += 1,
                 b'}' | b']' => self.depth = self.depth.saturating_sub(1),
-                b',' if self.depth == 1 => self.member = Some(self.kept.len()),
+                b',' if self.depth == 1 => self.member = Some(at),
                 _ => {}
             }
-            self.kept.push(*byte);
-            if self.kept.len() > self.most {
-                return rest;
-            }
         }
+        self.kept.extend_from_slice(plain);
         if end.is_some() {
             self.text = Some(self.kept.len());
         }
