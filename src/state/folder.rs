@@ -8,6 +8,9 @@
 //! not at all; a kill in between leaves a file whose name begins with a dot, which nothing reads. With
 //! [`Durability::Process`] it is written under its name at once: only a kill within that write leaves it short, and a
 //! short one is neither served (its hash is wrong) nor kept (the next put replaces it).
+//!
+//! A larger one goes to the disk around the page cache where the file system lets it (`O_DIRECT`): it is rarely read again
+//! soon, and a copy of it into fresh pages of the cache costs more than all else that is done with it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -22,6 +25,9 @@ use super::packs::Packs;
 
 /// The largest picture that shares a file. Without a flush it is written without a hop: it fits a few pages of the cache.
 const SMALL: usize = 64 * 1024;
+/// What passes around the page cache begins and ends at a multiple of this, in memory and in the file: the block of most
+/// disks, or a multiple of it. The allocator begins what is larger than a page at one.
+const BLOCK: usize = 4096;
 
 /// A folder of pictures.
 #[derive(Clone, Debug)]
@@ -76,7 +82,7 @@ impl Folder {
         if self.durability == Durability::Process
             && let Ok(mut file) = File::create_new(path)
         {
-            return file.write_all(bytes);
+            return fill(&mut file, bytes);
         }
         if fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == bytes.len() as u64) {
             return Ok(());
@@ -106,7 +112,7 @@ impl Folder {
     }
 
     fn publish(&self, mut file: File, bytes: &[u8], draft: &PathBuf, path: &Path) -> io::Result<()> {
-        file.write_all(bytes)?;
+        fill(&mut file, bytes)?;
         if self.durability == Durability::Power {
             file.sync_all()?;
         }
@@ -119,6 +125,33 @@ impl Folder {
     fn flush_folder(&self, folder: &Path) -> io::Result<()> {
         if self.durability == Durability::Power { File::open(folder)?.sync_all() } else { Ok(()) }
     }
+}
+
+/// Writes all of `bytes` into a new file: whole blocks around the page cache, and through it whatever that leaves.
+fn fill(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    let blocks = if bytes.as_ptr().align_offset(BLOCK) == 0 { bytes.len() / BLOCK * BLOCK } else { 0 };
+    let (blocks, rest) = bytes.split_at(blocks);
+    let written = if blocks.is_empty() { 0 } else { write_around_the_cache(file, blocks)? };
+    file.write_all(blocks.get(written..).unwrap_or_default())?;
+    file.write_all(rest)
+}
+
+/// Writes what the file system takes in one write that is not to stay in the cache; how many bytes. Zero is no error: many
+/// know no such write, and what else is wrong the next one tells.
+#[cfg(target_os = "linux")]
+fn write_around_the_cache(file: &mut File, blocks: &[u8]) -> io::Result<usize> {
+    use rustix::fs::{OFlags, fcntl_setfl};
+    if fcntl_setfl(&*file, OFlags::DIRECT).is_err() {
+        return Ok(0);
+    }
+    let written = file.write(blocks).unwrap_or(0);
+    fcntl_setfl(&*file, OFlags::empty())?;
+    Ok(written)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn write_around_the_cache(_: &mut File, _: &[u8]) -> io::Result<usize> {
+    Ok(0)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {

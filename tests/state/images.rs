@@ -63,6 +63,21 @@ async fn only_a_digest_is_a_name(images: Arc<dyn Images>) {
     }
 }
 
+/// What passes around the page cache is whole blocks that begin at one in memory; all else must come back as well.
+async fn a_picture_of_any_length_at_any_address_comes_back(images: Arc<dyn Images>) {
+    const BLOCK: usize = 4096;
+    for length in [64 * 1024 + 1, 17 * BLOCK - 1, 17 * BLOCK, 17 * BLOCK + 1, 1 << 20] {
+        for beside in [0, 1, 512] {
+            let memory: Vec<u8> = (0..length + 2 * BLOCK).map(|n| (n * 31 + n / 251 + length + beside) as u8).collect();
+            let begin = memory.as_ptr().align_offset(BLOCK) + beside;
+            let bytes = Bytes::from(memory).slice(begin..begin + length);
+            let sha = hash(&bytes);
+            images.put(&sha, Format::Png, bytes.clone()).await.unwrap();
+            assert!(images.get(&sha, Format::Png).await == Ok(Some(bytes)), "{length} bytes at {beside}");
+        }
+    }
+}
+
 /// An implementation, and whatever must outlive it.
 type Made = (Arc<dyn Images>, Option<tempfile::TempDir>);
 
@@ -85,6 +100,12 @@ macro_rules! implementations {
             async fn a_picture_comes_back() {
                 let made: Made = $made;
                 super::a_picture_comes_back(made.0).await;
+            }
+
+            #[tokio::test]
+            async fn a_picture_of_any_length_at_any_address_comes_back() {
+                let made: Made = $made;
+                super::a_picture_of_any_length_at_any_address_comes_back(made.0).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
