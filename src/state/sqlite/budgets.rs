@@ -6,6 +6,7 @@
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use super::reads::{bound, rows};
+use super::statements::Statements;
 use crate::domain::budget::Earmark;
 use crate::domain::ledger::Closing;
 use crate::domain::money::Money;
@@ -42,14 +43,14 @@ pub(super) fn keep(connection: &Connection, totals: &Totals) -> rusqlite::Result
 
 /// Whether these earmarks fit: what the generation has set aside in each account so far when they do.
 pub(super) fn room(
-    connection: &Connection,
+    statements: &mut Statements<'_>,
     generation: &str,
     earmarks: &[Earmark],
     totals: &Totals,
 ) -> rusqlite::Result<Result<Vec<Money>, LedgerFault>> {
     let mut already = Vec::with_capacity(earmarks.len());
     for earmark in earmarks {
-        let mut statement = connection.prepare_cached(SET_ASIDE_BEFORE)?;
+        let statement = statements.get(SET_ASIDE_BEFORE)?;
         let amount = statement.query_row((generation, &*earmark.account.id), |row| row.get(0)).optional()?;
         already.push(Money::from_micros(amount.unwrap_or(0)));
     }
@@ -58,7 +59,7 @@ pub(super) fn room(
 
 /// Sets earmarks aside that fit.
 pub(super) fn set_aside(
-    connection: &Connection,
+    statements: &mut Statements<'_>,
     generation: &str,
     earmarks: &[Earmark],
     already: &[Money],
@@ -67,16 +68,16 @@ pub(super) fn set_aside(
     for earmark in earmarks {
         let (account, amount) = (&earmark.account, earmark.amount.micros());
         let columns = (generation, &*account.id, account.since.as_microsecond(), amount);
-        connection.prepare_cached(SET_ASIDE)?.execute(columns)?;
+        statements.get(SET_ASIDE)?.execute(columns)?;
     }
     totals.reserve(earmarks, already);
     Ok(())
 }
 
 /// Turns what a generation had set aside into what it leaves.
-pub(super) fn settle(connection: &Connection, closing: &Closing, totals: &mut Totals) -> rusqlite::Result<()> {
+pub(super) fn settle(statements: &mut Statements<'_>, closing: &Closing, totals: &mut Totals) -> rusqlite::Result<()> {
     for charge in &closing.charges {
-        let mut statement = connection.prepare_cached(LET_GO)?;
+        let statement = statements.get(LET_GO)?;
         let held = statement.query_row((&*closing.id, &*charge.account.id), |row| row.get(0)).optional()?;
         totals.settle(charge, held.map(Money::from_micros));
     }

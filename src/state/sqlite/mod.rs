@@ -10,6 +10,7 @@ mod queue;
 mod reads;
 mod rows;
 mod schema;
+mod statements;
 mod writer;
 
 use std::path::Path;

@@ -9,17 +9,53 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::state::LedgerFault;
 use crate::state::command::Command;
 
 /// Openings and holds that may wait at once.
 const MOST_WAITING: usize = 8_192;
 /// Generations that must be open before a batch waits for more.
-pub(super) const SIBLINGS: usize = 8;
+const SIBLINGS: usize = 8;
 /// How long it waits for each generation that is open, and at most. A picture takes seconds. At half a millisecond each,
 /// what waiting adds to the number of open ones grows slower than it, up to a thousand generations a second.
 const DELAY_EACH: Duration = Duration::from_micros(500);
 const MOST_DELAY: Duration = Duration::from_millis(20);
+/// After so long without a commit nobody is asking again.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// How many generations are open, and were of late: callers that ask again after an answer would else each find nobody and
+/// commit alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Crowd {
+    open: usize,
+    of_late: usize,
+    seen: Instant,
+}
+
+impl Default for Crowd {
+    fn default() -> Self {
+        Self { open: 0, of_late: 0, seen: Instant::now() }
+    }
+}
+
+impl Crowd {
+    /// So many are open after a commit. Of those that are not any more, a quarter is forgotten with each.
+    pub(super) fn saw(&mut self, open: usize) {
+        let before = self.size();
+        *self = Self { open, of_late: open.max(before - before.div_ceil(4)), seen: Instant::now() };
+    }
+
+    /// Whether a batch is to wait for more.
+    pub(super) fn is_dense(&self) -> bool {
+        self.size() >= SIBLINGS
+    }
+
+    fn size(&self) -> usize {
+        if self.seen.elapsed() < QUIET { self.of_late } else { self.open }
+    }
+}
 
 /// The queue, shared by every caller and the one writer.
 #[derive(Debug, Default)]
@@ -65,16 +101,17 @@ impl Queue {
         Ok(())
     }
 
-    /// Moves up to `most` commands into `batch`, waiting for the first, and a moment for more while many generations are
-    /// `open`. False when the queue is shut and empty.
-    pub(super) fn take(&self, batch: &mut Vec<Command>, most: usize, open: usize) -> bool {
+    /// Moves up to `most` commands into `batch`, waiting for the first, and in a `crowd` a moment for more. False when the
+    /// queue is shut and empty.
+    pub(super) fn take(&self, batch: &mut Vec<Command>, most: usize, crowd: Crowd) -> bool {
         let mut line = self.lock();
         line.wanted = 1;
         let short = |line: &mut Line| line.waiting.len() < line.wanted && !line.shut;
         let mut line = self.filled.wait_while(line, short).unwrap_or_else(PoisonError::into_inner);
-        if open >= SIBLINGS {
-            line.wanted = open.min(most);
-            let delay = DELAY_EACH.saturating_mul(u32::try_from(open).unwrap_or(u32::MAX)).min(MOST_DELAY);
+        if crowd.is_dense() {
+            let size = crowd.size();
+            line.wanted = size.min(most);
+            let delay = DELAY_EACH.saturating_mul(u32::try_from(size).unwrap_or(u32::MAX)).min(MOST_DELAY);
             line = self.filled.wait_timeout_while(line, delay, short).unwrap_or_else(PoisonError::into_inner).0;
         }
         line.wanted = 0;

@@ -5,9 +5,10 @@
 
 use std::borrow::Cow;
 
-use rusqlite::{Connection, params, params_from_iter};
+use rusqlite::{params, params_from_iter};
 
 use super::reads::bound;
+use super::statements::Statements;
 
 use crate::domain::ledger::{Attempt, Closing, MoneyState, Opening};
 use crate::state::books::{CLAIMED, LEFT_HELD, PASS_CLAIM, json, micros};
@@ -33,15 +34,15 @@ const END_ATTEMPT: &str = "UPDATE attempt SET charged = ?3, state = ?4, billed =
      detail = ?8, latency_us = ?9 WHERE generation = ?1 AND seq = ?2";
 
 /// Writes a generation with its claim and first attempts; false when the claim is held.
-pub(super) fn open(connection: &Connection, opening: &Opening) -> rusqlite::Result<bool> {
+pub(super) fn open(statements: &mut Statements<'_>, opening: &Opening) -> rusqlite::Result<bool> {
     if let Some(claim) = &opening.claim {
         let oldest = claim.passes_until(opening.created);
-        connection.prepare_cached(PASS_CLAIM)?.execute(params![claim.scope, oldest])?;
-        if connection.prepare_cached(CLAIMED)?.exists([&claim.scope])? {
+        statements.get(PASS_CLAIM)?.execute(params![claim.scope, oldest])?;
+        if statements.get(CLAIMED)?.exists([&claim.scope])? {
             return Ok(false);
         }
     }
-    connection.prepare_cached(OPEN)?.execute(params![
+    statements.get(OPEN)?.execute(params![
         &*opening.id,
         opening.created.as_microsecond(),
         &*opening.key,
@@ -60,23 +61,27 @@ pub(super) fn open(connection: &Connection, opening: &Opening) -> rusqlite::Resu
         opening.claim.as_ref().map(|claim| claim.fingerprint.hex()),
         opening.decision,
     ])?;
-    opening.attempts.iter().try_for_each(|attempt| begin(connection, &opening.id, attempt))?;
+    opening.attempts.iter().try_for_each(|attempt| begin(statements, &opening.id, attempt))?;
     Ok(true)
 }
 
 /// Writes further attempts; false when the generation is not open.
-pub(super) fn hold(connection: &Connection, id: &str, attempts: &[Attempt]) -> rusqlite::Result<bool> {
-    if !connection.prepare_cached(IS_OPEN)?.exists([id])? {
+pub(super) fn hold(statements: &mut Statements<'_>, id: &str, attempts: &[Attempt]) -> rusqlite::Result<bool> {
+    if !statements.get(IS_OPEN)?.exists([id])? {
         return Ok(false);
     }
-    attempts.iter().try_for_each(|attempt| begin(connection, id, attempt))?;
+    attempts.iter().try_for_each(|attempt| begin(statements, id, attempt))?;
     Ok(true)
 }
 
 /// Writes a generation's end; false when it is not open. Whatever is still held then, listed or not, is in doubt:
 /// nobody will end it any more. `written`: how many attempts it has, if that is known.
-pub(super) fn close(connection: &Connection, closing: &Closing, written: Option<usize>) -> rusqlite::Result<bool> {
-    let closed = connection.prepare_cached(CLOSE)?.execute(params![
+pub(super) fn close(
+    statements: &mut Statements<'_>,
+    closing: &Closing,
+    written: Option<usize>,
+) -> rusqlite::Result<bool> {
+    let closed = statements.get(CLOSE)?.execute(params![
         &*closing.id,
         closing.ended.as_microsecond(),
         closing.outcome,
@@ -91,18 +96,18 @@ pub(super) fn close(connection: &Connection, closing: &Closing, written: Option<
     }
     let mut ended = 0;
     for attempt in &closing.attempts {
-        ended += usize::from(end(connection, &closing.id, attempt)?);
+        ended += usize::from(end(statements, &closing.id, attempt)?);
     }
     if written != Some(ended) {
-        connection.prepare_cached(LEFT_HELD)?.execute([&*closing.id])?;
+        statements.get(LEFT_HELD)?.execute([&*closing.id])?;
     }
     Ok(true)
 }
 
 /// Whether it had been written before.
-fn end(connection: &Connection, id: &str, attempt: &Attempt) -> rusqlite::Result<bool> {
+fn end(statements: &mut Statements<'_>, id: &str, attempt: &Attempt) -> rusqlite::Result<bool> {
     let state = if attempt.state == MoneyState::Held { MoneyState::Ambiguous } else { attempt.state };
-    let known = connection.prepare_cached(END_ATTEMPT)?.execute(params![
+    let known = statements.get(END_ATTEMPT)?.execute(params![
         id,
         attempt.seq,
         attempt.charged.micros(),
@@ -114,21 +119,21 @@ fn end(connection: &Connection, id: &str, attempt: &Attempt) -> rusqlite::Result
         micros(attempt.latency),
     ])?;
     if known == 0 {
-        insert(connection, id, attempt, state)?;
+        insert(statements, id, attempt, state)?;
     }
     Ok(known > 0)
 }
 
-fn begin(connection: &Connection, id: &str, attempt: &Attempt) -> rusqlite::Result<()> {
+fn begin(statements: &mut Statements<'_>, id: &str, attempt: &Attempt) -> rusqlite::Result<()> {
     if attempt.state != MoneyState::Held {
-        return insert(connection, id, attempt, attempt.state);
+        return insert(statements, id, attempt, attempt.state);
     }
     let columns = params![id, attempt.seq, &*attempt.provider, &*attempt.model, attempt.held.micros()];
-    connection.prepare_cached(HELD)?.execute(columns).map(drop)
+    statements.get(HELD)?.execute(columns).map(drop)
 }
 
-fn insert(connection: &Connection, id: &str, attempt: &Attempt, state: MoneyState) -> rusqlite::Result<()> {
-    connection.prepare_cached(ATTEMPT)?.execute(params![
+fn insert(statements: &mut Statements<'_>, id: &str, attempt: &Attempt, state: MoneyState) -> rusqlite::Result<()> {
+    statements.get(ATTEMPT)?.execute(params![
         id,
         attempt.seq,
         &*attempt.provider,
@@ -146,10 +151,10 @@ fn insert(connection: &Connection, id: &str, attempt: &Attempt, state: MoneyStat
 }
 
 /// Runs statements of other rooms; rows changed by each.
-pub(super) fn run(connection: &Connection, statements: &[Statement]) -> rusqlite::Result<Vec<u64>> {
+pub(super) fn run(statements: &mut Statements<'_>, further: &[Statement]) -> rusqlite::Result<Vec<u64>> {
     let run = |statement: &Statement| {
         let parameters = params_from_iter(bound(&statement.parameters));
-        connection.prepare_cached(statement.sql)?.execute(parameters).map(|changed| changed as u64)
+        statements.get(statement.sql)?.execute(parameters).map(|changed| changed as u64)
     };
-    statements.iter().map(run).collect()
+    further.iter().map(run).collect()
 }

@@ -14,7 +14,8 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode};
 
 use super::checkpoint::{self, Checkpointer};
-use super::queue::{Queue, SIBLINGS};
+use super::queue::{Crowd, Queue};
+use super::statements::Statements;
 use super::{budgets, rows, schema};
 use crate::state::books::FORGET_TOTALS;
 use crate::state::command::{Command, Verdict};
@@ -40,6 +41,7 @@ struct Pen {
     connection: Connection,
     log: Arc<checkpoint::Shared>,
     open: Opened,
+    crowd: Crowd,
 }
 
 /// Generations that were opened with this pen and not yet closed, and how many attempts of each are written. What is not
@@ -51,7 +53,12 @@ impl Writer {
     pub(super) fn start(connection: Connection, path: &Path, durability: Durability) -> Result<Self, LedgerFault> {
         let checkpointer = Checkpointer::start(path)?;
         let queue = Arc::new(Queue::default());
-        let pen = Arc::new(Mutex::new(Pen { connection, log: checkpointer.shared(), open: Opened::new() }));
+        let pen = Arc::new(Mutex::new(Pen {
+            connection,
+            log: checkpointer.shared(),
+            open: Opened::new(),
+            crowd: Crowd::default(),
+        }));
         let (line, held) = (Arc::clone(&queue), Arc::clone(&pen));
         let thread = std::thread::Builder::new()
             .name("ledger-writer".into())
@@ -85,7 +92,7 @@ impl Writer {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        (pen.open.len() < SIBLINGS).then_some(pen)
+        (!pen.crowd.is_dense()).then_some(pen)
     }
 }
 
@@ -101,11 +108,11 @@ impl Drop for Writer {
 
 fn run(pen: &Mutex<Pen>, queue: &Queue) {
     let mut batch = Vec::with_capacity(BATCH);
-    let mut open = 0;
-    while queue.take(&mut batch, BATCH, open) {
+    let mut crowd = Crowd::default();
+    while queue.take(&mut batch, BATCH, crowd) {
         let mut pen = pen.lock().unwrap_or_else(PoisonError::into_inner);
         pen.commit(&mut batch);
-        open = pen.open.len();
+        crowd = pen.crowd;
     }
 }
 
@@ -140,6 +147,7 @@ impl Pen {
             }
             Err(fault) => refuse(batch, &fault),
         }
+        self.crowd.saw(self.open.len());
     }
 }
 
@@ -190,7 +198,8 @@ fn roll_back(connection: &Connection) -> rusqlite::Result<()> {
 fn write(connection: &Connection, batch: &[Command], open: &mut Opened) -> rusqlite::Result<Vec<Verdict>> {
     let mut totals = Totals::of(batch);
     budgets::read(connection, &mut totals)?;
-    let verdicts = batch.iter().map(|command| apply(connection, command, &mut totals, open));
+    let mut statements = Statements::of(connection);
+    let verdicts = batch.iter().map(|command| apply(&mut statements, command, &mut totals, open));
     let verdicts = verdicts.collect::<rusqlite::Result<Vec<_>>>()?;
     budgets::keep(connection, &totals)?;
     connection.prepare_cached("COMMIT")?.execute([])?;
@@ -198,51 +207,51 @@ fn write(connection: &Connection, batch: &[Command], open: &mut Opened) -> rusql
 }
 
 fn apply(
-    connection: &Connection,
+    statements: &mut Statements<'_>,
     command: &Command,
     totals: &mut Totals,
     opened: &mut Opened,
 ) -> rusqlite::Result<Verdict> {
     let (id, written) = match command {
         Command::Open(opening, _) => {
-            let already = match budgets::room(connection, &opening.id, &opening.earmarks, totals)? {
+            let already = match budgets::room(statements, &opening.id, &opening.earmarks, totals)? {
                 Ok(already) => already,
                 Err(fault) => return Ok(Err(fault)),
             };
-            if !rows::open(connection, opening)? {
+            if !rows::open(statements, opening)? {
                 return Ok(Err(LedgerFault::Reused));
             }
-            budgets::set_aside(connection, &opening.id, &opening.earmarks, &already, totals)?;
+            budgets::set_aside(statements, &opening.id, &opening.earmarks, &already, totals)?;
             opened.insert(Arc::clone(&opening.id), opening.attempts.len());
             (&opening.id, true)
         }
         Command::Hold(id, attempts, earmarks, _) => {
-            let already = match budgets::room(connection, id, earmarks, totals)? {
+            let already = match budgets::room(statements, id, earmarks, totals)? {
                 Ok(already) => already,
                 Err(fault) => return Ok(Err(fault)),
             };
-            let open = rows::hold(connection, id, attempts)?;
+            let open = rows::hold(statements, id, attempts)?;
             if open {
                 if let Some(written) = opened.get_mut(id) {
                     *written += attempts.len();
                 }
-                budgets::set_aside(connection, id, earmarks, &already, totals)?;
+                budgets::set_aside(statements, id, earmarks, &already, totals)?;
             }
             (id, open)
         }
         Command::Close(closing, _) => {
-            let open = rows::close(connection, closing, opened.remove(&closing.id))?;
+            let open = rows::close(statements, closing, opened.remove(&closing.id))?;
             if open {
-                budgets::settle(connection, closing, totals)?;
+                budgets::settle(statements, closing, totals)?;
             }
             (&closing.id, open)
         }
         Command::Recount(_) => {
-            connection.execute(FORGET_TOTALS, [])?;
+            statements.get(FORGET_TOTALS)?.execute([])?;
             totals.forget();
             return Ok(Ok(Vec::new()));
         }
-        Command::Write(statements, _) => return rows::run(connection, statements).map(Ok),
+        Command::Write(further, _) => return rows::run(statements, further).map(Ok),
     };
     Ok(if written { Ok(Vec::new()) } else { Err(LedgerFault::NotOpen(id.to_string())) })
 }
