@@ -26,42 +26,18 @@ const IDLE: Duration = Duration::from_secs(4);
 #[derive(Debug, Default)]
 pub(super) struct Addresses(Mutex<HashMap<(String, u16), (Instant, SocketAddr)>>);
 
-/// A provider's origin.
-#[derive(Debug)]
-pub(super) struct Origin {
-    /// For the `Host` header.
-    pub(super) authority: String,
-    /// What stands before every path.
-    pub(super) prefix: String,
-    host: Host<String>,
-    port: u16,
-    tls: bool,
-}
-
-impl Origin {
-    /// The origin of a `base_url`.
-    pub(super) fn of(url: &Url) -> Option<Self> {
-        let host = url.host()?.to_owned();
-        let tls = url.scheme() == "https";
-        let authority = match url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_string(),
-        };
-        let prefix = url.path().trim_end_matches('/').to_owned();
-        Some(Self { authority, prefix, host, port: url.port_or_known_default()?, tls })
-    }
-}
-
 impl Addresses {
-    /// The peer of an origin; `patience` is for each silence of the provider.
-    pub(super) async fn peer(&self, origin: &Origin, patience: Duration) -> Option<HttpPeer> {
-        let (address, name) = match &origin.host {
-            // A certificate names an address too; without a name to hold it against, Pingora would believe any.
-            Host::Ipv4(ip) => ((IpAddr::V4(*ip), origin.port).into(), ip.to_string()),
-            Host::Ipv6(ip) => ((IpAddr::V6(*ip), origin.port).into(), ip.to_string()),
-            Host::Domain(name) => (self.resolve(name, origin.port).await?, name.clone()),
+    /// The peer of a `base_url`; `patience` is for each silence of the provider.
+    pub(super) async fn peer(&self, base: &Url, patience: Duration) -> Option<HttpPeer> {
+        let port = base.port_or_known_default()?;
+        let address = match base.host()? {
+            Host::Ipv4(ip) => (IpAddr::V4(ip), port).into(),
+            Host::Ipv6(ip) => (IpAddr::V6(ip), port).into(),
+            Host::Domain(name) => self.resolve(name, port).await?,
         };
-        let mut peer = HttpPeer::new(address, origin.tls, name);
+        // A certificate names an address too; without a name to hold it against, Pingora would believe any.
+        let name = base.host_str()?.trim_matches(['[', ']']).to_owned();
+        let mut peer = HttpPeer::new(address, base.scheme() == "https", name);
         peer.options.connection_timeout = Some(CONNECT);
         peer.options.total_connection_timeout = Some(CONNECT);
         peer.options.idle_timeout = Some(IDLE);
@@ -92,8 +68,16 @@ async fn reachable(several: &[SocketAddr]) -> Option<SocketAddr> {
     connected.ok().and_then(Result::ok).and_then(|tcp| tcp.peer_addr().ok()).or_else(|| several.first().copied())
 }
 
+/// What a provider is called in a `Host` header, and what stands before every path of it. No `base_url` names a user.
+pub(super) fn origin(base: &Url) -> (&str, &str) {
+    (base.authority(), base.path().trim_end_matches('/'))
+}
+
 /// Whether a path stays below where it begins, however it is escaped.
 pub(super) fn stays_below(path: &str) -> bool {
+    if memchr::memchr3(b'.', b'%', b'\\', path.as_bytes()).is_none() {
+        return true;
+    }
     // No way to write two dots is longer than `%2e%2e`.
     let dots = |segment: &str| {
         segment.len() <= 6 && matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
@@ -107,13 +91,26 @@ mod tests {
 
     #[test]
     fn an_origin_is_taken_apart() {
-        let of = |text: &str| Url::parse(text).ok().as_ref().and_then(Origin::of);
-        let origin = of("http://127.0.0.1:9100/openai").unwrap();
-        assert_eq!((origin.authority.as_str(), origin.prefix.as_str()), ("127.0.0.1:9100", "/openai"));
-        let origin = of("https://api.stability.ai").unwrap();
-        assert_eq!((origin.authority.as_str(), origin.prefix.as_str(), origin.port), ("api.stability.ai", "", 443));
-        assert!(origin.tls);
-        assert!(of("").is_none());
+        let of = |text: &str| {
+            let base = Url::parse(text).unwrap();
+            let (authority, prefix) = origin(&base);
+            (authority.to_owned(), prefix.to_owned())
+        };
+        let told = |authority: &str, prefix: &str| (authority.to_owned(), prefix.to_owned());
+        assert_eq!(of("http://127.0.0.1:9100/openai/"), told("127.0.0.1:9100", "/openai"));
+        assert_eq!(of("https://api.stability.ai"), told("api.stability.ai", ""));
+        assert_eq!(of("https://[::1]:443/v1"), told("[::1]", "/v1"));
+    }
+
+    #[tokio::test]
+    async fn a_peer_is_named_by_its_host() {
+        let peer = async |text: &str| {
+            let base = Url::parse(text).unwrap();
+            let peer = Addresses::default().peer(&base, Duration::from_secs(9)).await.unwrap();
+            (peer._address.to_string(), peer.is_tls(), peer.sni)
+        };
+        assert_eq!(peer("http://127.0.0.1:9100/x").await, ("127.0.0.1:9100".into(), false, "127.0.0.1".into()));
+        assert_eq!(peer("https://[::1]").await, ("[::1]:443".into(), true, "::1".into()));
     }
 
     #[test]

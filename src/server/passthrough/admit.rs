@@ -11,7 +11,7 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::{Error, Result};
 
-use super::address::{Origin, stays_below};
+use super::address::{origin, stays_below};
 use super::credential;
 use super::fields::{Fields, LOOK};
 use super::journey::{Journey, Way};
@@ -54,14 +54,13 @@ impl Passthrough {
         let (priced, watch) = self.price(session, &snapshot, &found).await?;
         journey.watch = watch;
         let endpoint = snapshot.endpoints.get(usize::from(found.provider.0)).ok_or(Refusal::Internal)?;
-        let origin = endpoint.base_url.url().and_then(Origin::of).ok_or(Refusal::Internal)?;
+        let (_, prefix) = endpoint.base_url.url().map(origin).ok_or(Refusal::Internal)?;
         let query = query.map(|query| credential::without_key(&query)).filter(|query| !query.is_empty());
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
         journey.way = Some(Way {
-            target: format!("{}{below}{query}", origin.prefix),
-            origin,
+            target: [prefix, below, &query].concat(),
+            provider: found.provider,
             auth: found.auth,
-            credential: endpoint.credential.clone(),
             metered: priced.model.is_some(),
             name: Arc::clone(&priced.name),
             snapshot: Arc::clone(&snapshot),

@@ -4,7 +4,7 @@
 //! refuses to know: what a dialect makes of it.
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HeaderMap};
 use pingora::http::ResponseHeader;
 
 use super::skeleton::Skeleton;
@@ -50,7 +50,12 @@ impl Answer {
             200..300 => Look::Away,
             _ => Look::Text(Vec::new()),
         };
-        self.head = Some(Reply { status, headers: head.headers.clone(), body: Bytes::new() });
+        let headers = match self.look {
+            // A success in JSON says everything in its body, wherever it comes from.
+            Look::Away | Look::Json(_) => HeaderMap::new(),
+            Look::Picture(_) | Look::Text(_) => head.headers.clone(),
+        };
+        self.head = Some(Reply { status, headers, body: Bytes::new() });
     }
 
     /// A piece of its body.

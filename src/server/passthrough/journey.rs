@@ -10,16 +10,16 @@ use pingora::ErrorSource;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::address::Origin;
 use super::answer::Answer;
 use super::rest::Watch;
+use crate::domain::catalog::ProviderIx;
 use crate::domain::fault::{Billed, Blame, Class, Fault};
 use crate::engine::Engine;
 use crate::engine::transit::{Ended, Transit};
 use crate::policy::Snapshot;
 use crate::provider::Auth;
 use crate::telemetry::{Exchange, InFlight, clock};
-use crate::transport::Secret;
+use crate::transport::Endpoint;
 
 /// The name of this door in metrics.
 const ROUTE: &str = "proxy";
@@ -49,15 +49,20 @@ pub(super) struct Journey {
 /// Where it goes.
 pub(super) struct Way {
     pub(super) snapshot: Arc<Snapshot>,
-    pub(super) origin: Origin,
+    pub(super) provider: ProviderIx,
     /// Its path and query there.
     pub(super) target: String,
     pub(super) auth: Auth,
-    pub(super) credential: Option<Secret>,
     /// Whether its answer may tell what it cost.
     pub(super) metered: bool,
     /// What the books call it.
     pub(super) name: Arc<str>,
+}
+
+impl Way {
+    pub(super) fn endpoint(&self) -> Option<&Endpoint> {
+        self.snapshot.endpoints.get(usize::from(self.provider.0))
+    }
 }
 
 impl Journey {

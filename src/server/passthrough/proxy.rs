@@ -16,7 +16,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use tokio::sync::Semaphore;
 
-use super::address::Addresses;
+use super::address::{Addresses, origin};
 use super::admit::{Refused, socket};
 use super::credential;
 use super::journey::Journey;
@@ -115,7 +115,8 @@ impl ProxyHttp for Passthrough {
     async fn upstream_peer(&self, _: &mut Session, journey: &mut Journey) -> Result<Box<HttpPeer>> {
         let unknown = || Error::explain(ErrorType::ConnectError, "the provider's name has no address");
         let way = journey.way.as_ref().ok_or_else(unknown)?;
-        let peer = self.addresses.peer(&way.origin, way.snapshot.native.patience).await;
+        let base = way.endpoint().and_then(|endpoint| endpoint.base_url.url()).ok_or_else(unknown)?;
+        let peer = self.addresses.peer(base, way.snapshot.native.patience).await;
         let mut peer = peer.ok_or_else(|| unknown().into_up())?;
         // No other protocol may take the place of the one that is metered.
         peer.options.http_upstream_request_policy =
@@ -131,14 +132,16 @@ impl ProxyHttp for Passthrough {
     ) -> Result<()> {
         let internal = |why: &'static str| Error::explain(ErrorType::InternalError, why);
         let way = journey.way.as_ref().ok_or_else(|| internal("no way"))?;
+        let endpoint = way.endpoint().ok_or_else(|| internal("no endpoint"))?;
+        let (authority, _) = endpoint.base_url.url().map(origin).ok_or_else(|| internal("no address"))?;
         head.set_uri(way.target.parse().map_err(|_| internal("the target is no URI"))?);
-        head.insert_header(header::HOST, &*way.origin.authority)?;
+        head.insert_header(header::HOST, authority)?;
         head.remove_header(&header::EXPECT);
         if way.metered {
             // An answer that is packed cannot be read on its way.
             head.insert_header(header::ACCEPT_ENCODING, "identity")?;
         }
-        credential::exchange(head, way.auth, way.credential.as_ref())
+        credential::exchange(head, way.auth, endpoint.credential.as_ref())
             .map_err(|()| internal("the credential cannot stand in a header"))?;
         journey.sent = true;
         Ok(())
