@@ -4,7 +4,7 @@
 //! set stays, a name stays while its label has room, and the rest is [`OTHER`]. What it refuses to know: what is
 //! counted.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::metrics::{Label, Metric, Values};
@@ -13,17 +13,20 @@ use super::metrics::{Label, Metric, Values};
 pub(super) const OTHER: &str = "other";
 
 /// The names that each label has had; a label has one set of names in all metrics.
-pub(super) struct Admission(HashMap<&'static str, Names>);
+pub(super) struct Admission(Vec<(&'static str, Names)>);
 
 impl Admission {
     /// Every label of the table, none of them with a name yet.
     pub(super) fn of_the_table() -> Self {
-        let labels = Metric::ALL.iter().flat_map(|metric| metric.spec().labels);
-        let capped = labels.filter_map(|label| match label.values {
-            Values::Named(most) => Some((label.name, Names::capped(most))),
-            Values::Closed(_) => None,
-        });
-        Self(capped.collect())
+        let mut all: Vec<(&str, Names)> = Vec::new();
+        for label in Metric::ALL.iter().flat_map(|metric| metric.spec().labels) {
+            if let Values::Named(most) = label.values
+                && all.iter().all(|(name, _)| *name != label.name)
+            {
+                all.push((label.name, Names::capped(most)));
+            }
+        }
+        Self(all)
     }
 
     /// Whether `value` may be a value of `label`.
@@ -31,7 +34,10 @@ impl Admission {
         match label.values {
             _ if value == OTHER => true,
             Values::Closed(set) => set.contains(&value),
-            Values::Named(_) => self.0.get(label.name).is_some_and(|names| names.admit(value)),
+            Values::Named(_) => {
+                let names = self.0.iter().find(|(name, _)| *name == label.name);
+                names.is_some_and(|(_, names)| names.admit(value))
+            }
         }
     }
 }
