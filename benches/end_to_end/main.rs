@@ -3,7 +3,7 @@
 //! Every process is separate and on loopback: the sandbox as the provider; nginx and a bare Pingora as reverse proxies to
 //! it; the gateway's native pass-through, priced and booked; the gateway with planning, limits, ledger, image store and
 //! metrics on; and this load generator. What is measured has one core to itself, sandbox and load have the other, unless
-//! `BENCH_CORES=all` lets the kernel choose. CPU is read from the kernel's account of each process; latency is taken from
+//! `BENCH_CORES=all` lets the kernel choose. `-- latency`, `-- cpu` or `-- memory` runs that part alone. CPU is read from the kernel's account of each process; latency is taken from
 //! the moment at which a request was due. Set `TOLLGATE_BIN` to measure another binary than the one built here.
 //!
 //! Leave five minutes between two runs: ext4 passes over inodes that were freed within that time, and the search for
@@ -45,15 +45,30 @@ fn main() {
     {
         return bare::serve(to.parse().expect("an address"));
     }
+    let parts: Vec<&str> = args.iter().skip(1).map(String::as_str).filter(|arg| !arg.starts_with('-')).collect();
     let seconds = std::env::var("BENCH_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(5);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(run(Duration::from_secs(seconds)));
+    runtime.block_on(run(Duration::from_secs(seconds), &parts));
 }
 
-async fn run(span: Duration) {
+/// Runs these parts, or all when none is named.
+async fn run(span: Duration, parts: &[&str]) {
+    let wanted = |part| parts.is_empty() || parts.contains(&part);
     let stage = Stage::open().await;
     // First: what the large pictures leave for the disk to write must not stand in the way of anybody's time.
-    latency(&stage, span);
+    if wanted("latency") {
+        latency(&stage, span);
+    }
+    if wanted("cpu") {
+        costs(&stage, span).await;
+    }
+    if wanted("memory") {
+        memory(&stage).await;
+    }
+}
+
+/// CPU per request, as ratios to nginx.
+async fn costs(stage: &Stage, span: Duration) {
     let (small, large) = (stage.small_direct(), stage.large_direct());
     let gateway = |name, shot, target| Row { name, peer: &stage.process, address: stage.process.address, shot, target };
     let native = |name, shot: &Shot, target| Row {
@@ -88,7 +103,6 @@ async fn run(span: Duration) {
         span,
     )
     .await;
-    memory(&stage).await;
 }
 
 #[derive(Clone, Copy)]
