@@ -135,3 +135,30 @@ impl Queue {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_is_there_until_it_is_gone_or_quiet() {
+        let mut crowd = Crowd::default();
+        assert!(!crowd.is_dense());
+        crowd.saw(32);
+        assert!(crowd.is_dense());
+        crowd.saw(0);
+        assert!(crowd.is_dense(), "they may ask again");
+        let commits = (1..100).find(|_| {
+            crowd.saw(0);
+            !crowd.is_dense()
+        });
+        assert_eq!(commits, Some(4), "24, 18, 13, 9, 6");
+        crowd.saw(32);
+        crowd.saw(0);
+        tokio::time::advance(QUIET).await;
+        assert!(!crowd.is_dense(), "nobody asked again");
+        crowd.saw(9);
+        tokio::time::advance(QUIET).await;
+        assert!(crowd.is_dense(), "nine wait for their pictures");
+    }
+}
