@@ -92,7 +92,7 @@ const KEPT: [(&str, &[&str], &str); 18] = [
     ("http_body", &["transport", "server", "sandbox"], "speak the domain's words; `server` knows HTTP"),
     ("http_body_util", &["transport", "server", "sandbox"], "speak the domain's words; `server` knows HTTP"),
     ("pingora", &["server"], "streams that nobody understands pass through `server/passthrough`"),
-    ("rustix", &["cli"], "descriptors pass between processes in `cli/handover`"),
+    ("rustix", &["state", "cli"], "files are written in `state`, descriptors pass in `cli/handover`"),
     ("clap", &["cli"], "what may be typed stands in `cli/args`"),
     ("toml", &["policy", "cli"], "a file's text becomes values in `policy`, or in `cli/settings`"),
 ];
