@@ -1,10 +1,9 @@
 //! Plans with a check in them, and the second pass: each branch, and its money against the providers' own bill.
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tollgate::domain::money::Money;
 use tollgate::server::Bounds;
 
-use crate::harness::House;
+use crate::harness::{House, nobody};
 use crate::raw::Wire;
 use crate::scorer::scores;
 
@@ -161,8 +160,8 @@ async fn moderation_in_the_middle_ends_the_cascade_and_not_the_answer() {
 
 #[tokio::test]
 async fn a_scorer_that_is_down_passes_nothing_and_then_loses_its_plans() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    let house = house(&scorer(nobody)).await;
+    let (_held, nobody) = nobody();
+    let house = house(&scorer(nobody.port())).await;
     let answer = house.post("/generate", &sign(1)).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let body = answer.json();

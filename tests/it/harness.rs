@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tollgate::domain::request::Ask;
 use tollgate::engine::trial::{Mode, Trial};
 use tollgate::engine::{Engine, Inbound, Parts, Repeat};
@@ -41,6 +41,14 @@ pub(crate) fn inbound(ask: Ask, key: Option<String>) -> Inbound {
         arrived: tokio::time::Instant::now(),
         received: clock::now(),
     }
+}
+
+/// An address where nobody listens, nor can while the socket is held: a free port might be another test's by then.
+pub(crate) fn nobody() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 /// A running gateway with its sandbox.

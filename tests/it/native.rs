@@ -12,7 +12,7 @@ use tollgate::domain::money::Money;
 use tollgate::server::Bounds;
 use tollgate::state::{Ledger as _, SpendBy};
 
-use crate::harness::House;
+use crate::harness::{House, nobody};
 use crate::raw::{Answer, Wire};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -205,7 +205,7 @@ async fn money_follows_the_failure() {
 /// A provider that nobody can reach was not paid, and its breaker opens.
 #[tokio::test]
 async fn an_unreachable_provider_costs_nothing() {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_held, gone) = nobody();
     let house = House::with_stability_at(gone).await;
     let answer = core(&house, "a fox").await;
     assert_eq!((answer.status, answer.error().1.as_str()), (502, "providers_failed"));
@@ -216,7 +216,7 @@ async fn an_unreachable_provider_costs_nothing() {
 /// A refusal that comes while the body is still on its way is heard to its end.
 #[tokio::test]
 async fn a_refusal_in_the_middle_of_a_body_is_not_lost() {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (_held, gone) = nobody();
     let house = House::with_stability_at(gone).await;
     let mut tcp = TcpStream::connect(house.native.address()).await.unwrap();
     let head = format!(
