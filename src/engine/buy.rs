@@ -105,7 +105,7 @@ impl Run<'_> {
     ) -> Result<(Vec<RawImage>, Usage), Fault> {
         let ours = |detail: String| Fault::new(Class::Reject, Blame::Ourselves, Billed::No, detail);
         let dialect = adapter(provider.dialect).ok_or_else(|| ours("the provider makes no calls".to_owned()))?;
-        let endpoint = self.snapshot.endpoints.get(usize::from(model.provider.0));
+        let endpoint = self.snapshot.endpoint(model.provider);
         let endpoint = endpoint.ok_or_else(|| ours("the provider has no address".to_owned()))?;
         let step = self.step(model, unit);
         let call = dialect.encode(&step, model, provider).map_err(|unsupported| ours(unsupported.0))?;

@@ -271,7 +271,7 @@ impl Engine {
         let conversation = Conversation {
             transport: &*self.transport,
             dialect: adapter(provider.dialect)?,
-            endpoint: snapshot.endpoints.get(usize::from(model.provider.0))?,
+            endpoint: snapshot.endpoint(model.provider)?,
             model,
             step: trace.step(),
             deadline,
@@ -311,7 +311,7 @@ impl Engine {
     async fn ask_once(&self, snapshot: &Snapshot, trace: &Trace) -> Option<(Money, &'static str)> {
         let (_, model) = snapshot.catalog.find_model(&trace.model)?;
         let provider = snapshot.catalog.provider(model.provider)?;
-        let endpoint = snapshot.endpoints.get(usize::from(model.provider.0))?;
+        let endpoint = snapshot.endpoint(model.provider)?;
         let call = trace.handle.as_ref()?.call();
         let reply = self.transport.send(endpoint, &call, Instant::now() + PATIENCE).await.ok()?;
         match adapter(provider.dialect)?.decode(&trace.step(), model, &call, &reply) {

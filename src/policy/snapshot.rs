@@ -13,7 +13,7 @@ use super::guess;
 use super::text;
 use crate::domain::breaker::Settings;
 use crate::domain::budget::Budget;
-use crate::domain::catalog::{Catalog, ModelIx, Place, TaskIx};
+use crate::domain::catalog::{Catalog, ModelIx, Place, ProviderIx, TaskIx};
 use crate::domain::money::Money;
 use crate::domain::native::Native;
 use crate::domain::plan::cost::Retries;
@@ -32,7 +32,7 @@ pub struct Snapshot {
     pub meaning: serde_json::Value,
     /// Providers, models, prices, tasks.
     pub catalog: Catalog,
-    /// Where each provider's calls go, by [`ProviderIx`](crate::domain::catalog::ProviderIx).
+    /// Where each provider's calls go, by [`ProviderIx`].
     pub endpoints: Vec<Endpoint>,
     /// Where each verifier's calls go, by [`VerifierIx`](crate::domain::verify::VerifierIx), for those that make any.
     pub scorers: Vec<Option<Scorer>>,
@@ -238,6 +238,11 @@ impl Snapshot {
             warnings,
             classifier,
         }
+    }
+
+    /// Where a provider's calls go.
+    pub fn endpoint(&self, provider: ProviderIx) -> Option<&Endpoint> {
+        self.endpoints.get(usize::from(provider.0))
     }
 
     /// The task that claims a prompt: the first of the file whose signs it shows, else the default.

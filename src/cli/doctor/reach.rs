@@ -24,7 +24,7 @@ pub(super) async fn providers(snapshot: &Snapshot) -> Vec<Check> {
         Err(why) => return vec![Check::new("reach", Mark::Fail, format!("no HTTP client can be made: {why}"))],
     };
     let on = snapshot.catalog.providers().filter(|(_, provider)| provider.off.is_none());
-    let hosts = on.filter_map(|(ix, provider)| Some((&provider.name, snapshot.endpoints.get(usize::from(ix.0))?)));
+    let hosts = on.filter_map(|(ix, provider)| Some((&provider.name, snapshot.endpoint(ix)?)));
     let hosts = hosts.filter(|(_, endpoint)| !endpoint.base_url.as_str().is_empty());
     join_all(hosts.map(|(name, endpoint)| reach(&client, name, endpoint.base_url.as_str()))).await
 }

@@ -75,6 +75,7 @@ pub(super) fn origin(base: &Url) -> (&str, &str) {
 
 /// Whether a path stays below where it begins, however it is escaped.
 pub(super) fn stays_below(path: &str) -> bool {
+    // Most paths.
     if memchr::memchr3(b'.', b'%', b'\\', path.as_bytes()).is_none() {
         return true;
     }

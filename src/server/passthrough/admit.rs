@@ -53,7 +53,7 @@ impl Passthrough {
         let looked = looks(found.route);
         let (priced, watch) = self.price(session, &snapshot, &found).await?;
         journey.watch = watch;
-        let endpoint = snapshot.endpoints.get(usize::from(found.provider.0)).ok_or(Refusal::Internal)?;
+        let endpoint = snapshot.endpoint(found.provider).ok_or(Refusal::Internal)?;
         let (_, prefix) = endpoint.base_url.url().map(origin).ok_or(Refusal::Internal)?;
         let query = query.map(|query| credential::without_key(&query)).filter(|query| !query.is_empty());
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();

@@ -61,7 +61,7 @@ pub(super) struct Way {
 
 impl Way {
     pub(super) fn endpoint(&self) -> Option<&Endpoint> {
-        self.snapshot.endpoints.get(usize::from(self.provider.0))
+        self.snapshot.endpoint(self.provider)
     }
 }
 
