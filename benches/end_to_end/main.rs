@@ -3,8 +3,9 @@
 //! Every process is separate and on loopback: the sandbox as the provider; nginx and a bare Pingora as reverse proxies to
 //! it; the gateway's native pass-through, priced and booked; the gateway with planning, limits, ledger, image store and
 //! metrics on; and this load generator. What is measured has one core to itself, sandbox and load have the other, unless
-//! `BENCH_CORES=all` lets the kernel choose. `-- latency`, `-- cpu` or `-- memory` runs that part alone. CPU is read from the kernel's account of each process; latency is taken from
-//! the moment at which a request was due. Set `TOLLGATE_BIN` to measure another binary than the one built here.
+//! `BENCH_CORES=all` lets the kernel choose. CPU is read from the kernel's account of each process; latency is taken from
+//! the moment at which a request was due. `-- latency`, `-- cpu` or `-- memory` runs that part alone. Set `TOLLGATE_BIN` to
+//! measure another binary than the one built here.
 //!
 //! Leave five minutes between two runs: ext4 passes over inodes that were freed within that time, and the search for
 //! others would count as the gateway's CPU.
@@ -29,6 +30,7 @@ use std::time::Duration;
 use load::{Load, Shot};
 use stage::{Peer, Stage};
 
+const PARTS: [&str; 3] = ["latency", "cpu", "memory"];
 const CALLERS: usize = 32;
 const RATE: u32 = 500;
 /// Odd.
@@ -46,6 +48,9 @@ fn main() {
         return bare::serve(to.parse().expect("an address"));
     }
     let parts: Vec<&str> = args.iter().skip(1).map(String::as_str).filter(|arg| !arg.starts_with('-')).collect();
+    if let Some(other) = parts.iter().find(|part| !PARTS.contains(*part)) {
+        return println!("end_to_end has no part `{other}`; its parts are {}", PARTS.join(", "));
+    }
     let seconds = std::env::var("BENCH_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(5);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(run(Duration::from_secs(seconds), &parts));

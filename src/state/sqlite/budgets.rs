@@ -34,9 +34,9 @@ pub(super) fn read(connection: &Connection, totals: &mut Totals) -> rusqlite::Re
 }
 
 /// Writes the totals that were moved.
-pub(super) fn keep(connection: &Connection, totals: &Totals) -> rusqlite::Result<()> {
+pub(super) fn keep(statements: &mut Statements<'_>, totals: &Totals) -> rusqlite::Result<()> {
     for line in totals.moved() {
-        connection.prepare_cached(books::KEEP_TOTAL)?.execute(params_from_iter(bound(&line.parameters())))?;
+        statements.get(books::KEEP_TOTAL)?.execute(params_from_iter(bound(&line.parameters())))?;
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 //!
 //! Why it exists: new work is bounded, so that a slow disk refuses instead of piling up; ends are not, because each of
 //! them belongs to a generation that was let in, and refusing it would lose money's state. While many generations are
-//! open, a batch waits a moment for more: each commit writes the same few pages again. (`PostgreSQL`'s `commit_delay` and
-//! `commit_siblings`.) What it refuses to know: SQL.
+//! open, or were a moment ago, a batch waits for more: each commit writes the same few pages again. (`PostgreSQL`'s
+//! `commit_delay` and `commit_siblings`.) What it refuses to know: SQL.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use crate::state::command::Command;
 
 /// Openings and holds that may wait at once.
 const MOST_WAITING: usize = 8_192;
-/// Generations that must be open before a batch waits for more.
+/// Generations that must be open, or have been of late, before a batch waits for more.
 const SIBLINGS: usize = 8;
 /// How long it waits for each generation that is open, and at most. A picture takes seconds. At half a millisecond each,
 /// what waiting adds to the number of open ones grows slower than it, up to a thousand generations a second.
@@ -41,13 +41,13 @@ impl Default for Crowd {
 }
 
 impl Crowd {
-    /// So many are open after a commit. Of those that are not any more, a quarter is forgotten with each.
+    /// So many are open after a commit. Each commit forgets a quarter of what was before.
     pub(super) fn saw(&mut self, open: usize) {
         let before = self.size();
         *self = Self { open, of_late: open.max(before - before.div_ceil(4)), seen: Instant::now() };
     }
 
-    /// Whether a batch is to wait for more.
+    /// Whether writers had better wait for each other.
     pub(super) fn is_dense(&self) -> bool {
         self.size() >= SIBLINGS
     }
@@ -108,8 +108,8 @@ impl Queue {
         line.wanted = 1;
         let short = |line: &mut Line| line.waiting.len() < line.wanted && !line.shut;
         let mut line = self.filled.wait_while(line, short).unwrap_or_else(PoisonError::into_inner);
-        if crowd.is_dense() {
-            let size = crowd.size();
+        let size = crowd.size();
+        if size >= SIBLINGS {
             line.wanted = size.min(most);
             let delay = DELAY_EACH.saturating_mul(u32::try_from(size).unwrap_or(u32::MAX)).min(MOST_DELAY);
             line = self.filled.wait_timeout_while(line, delay, short).unwrap_or_else(PoisonError::into_inner).0;

@@ -2,8 +2,8 @@
 //!
 //! Why it exists: a commit costs a flush of the disk however many rows are in it, so writers that come together share
 //! one. Under load, a batch is what came during the last commit and, briefly, after it. Without a flush a commit takes
-//! less time than it takes to wake a thread, so while few generations are open and nobody writes, whoever asks commits
-//! by itself. What it refuses to know: who asked, and what the rows mean.
+//! less time than it takes to wake a thread, so while few generations are open, or were of late, and nobody writes, whoever
+//! asks commits by itself. What it refuses to know: who asked, and what the rows mean.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -201,7 +201,7 @@ fn write(connection: &Connection, batch: &[Command], open: &mut Opened) -> rusql
     let mut statements = Statements::of(connection);
     let verdicts = batch.iter().map(|command| apply(&mut statements, command, &mut totals, open));
     let verdicts = verdicts.collect::<rusqlite::Result<Vec<_>>>()?;
-    budgets::keep(connection, &totals)?;
+    budgets::keep(&mut statements, &totals)?;
     connection.prepare_cached("COMMIT")?.execute([])?;
     Ok(verdicts)
 }
