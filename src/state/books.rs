@@ -43,15 +43,39 @@ pub(super) const KEEP_TOTAL: &str = "INSERT INTO budget_total (account, since_us
 
 pub(super) const FORGET_TOTALS: &str = "UPDATE budget_total SET stale = 1 WHERE stale = 0";
 
+/// What an account is about: its period, key, task and metadata.
+macro_rules! of_account {
+    ($provider:literal) => {
+        concat!(
+            "g.created_us >= ?2 AND g.created_us < ?3 AND (?4 = '' OR g.key = ?4) AND (?5 = '' OR g.task = ?5) ",
+            "AND (?6 = '' OR ",
+            $provider,
+            " = ?6) AND instr(',' || substr(g.metadata, 2), ?7) > 0"
+        )
+    };
+}
+
+/// A generation that set nothing aside in an account.
+macro_rules! strays {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM budget_hold h WHERE h.generation = g.id AND h.account = ?1)"
+    };
+}
+
 /// An account counted from the attempts: settled, ambiguous, and held by generations that set nothing aside here.
-pub(super) const COUNT: &str = "SELECT \
-     CAST(COALESCE(SUM(CASE a.state WHEN 'settled' THEN a.charged ELSE 0 END), 0) AS BIGINT), \
-     CAST(COALESCE(SUM(CASE a.state WHEN 'ambiguous' THEN a.held ELSE 0 END), 0) AS BIGINT), \
-     CAST(COALESCE(SUM(CASE WHEN a.state = 'held' AND NOT EXISTS (SELECT 1 FROM budget_hold h \
-     WHERE h.generation = g.id AND h.account = ?1) THEN a.held ELSE 0 END), 0) AS BIGINT) \
-     FROM generation g JOIN attempt a ON a.generation = g.id \
-     WHERE g.created_us >= ?2 AND g.created_us < ?3 AND (?4 = '' OR g.key = ?4) AND (?5 = '' OR g.task = ?5) \
-     AND (?6 = '' OR a.provider = ?6) AND instr(',' || substr(g.metadata, 2), ?7) > 0";
+pub(super) const COUNT: &str = concat!(
+    "SELECT CAST(COALESCE(SUM(CASE a.state WHEN 'settled' THEN a.charged ELSE 0 END), 0) AS BIGINT), ",
+    "CAST(COALESCE(SUM(CASE a.state WHEN 'ambiguous' THEN a.held ELSE 0 END), 0) AS BIGINT), ",
+    "CAST(COALESCE(SUM(CASE WHEN a.state = 'held' AND ",
+    strays!(),
+    " THEN a.held ELSE 0 END), 0) + (SELECT COALESCE(SUM(g.first_held), 0) FROM generation g WHERE g.ended_us IS NULL ",
+    "AND g.first_provider IS NOT NULL AND ",
+    strays!(),
+    " AND ",
+    of_account!("g.first_provider"),
+    ") AS BIGINT) FROM generation g JOIN attempt a ON a.generation = g.id WHERE ",
+    of_account!("a.provider")
+);
 
 pub(super) const COUNT_SET_ASIDE: &str = "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM budget_hold \
      WHERE account = ?1 AND since_us = ?2";
@@ -62,7 +86,7 @@ macro_rules! generation_where {
         concat!(
             "SELECT g.id, g.created_us, g.key, g.task, g.model, g.plan, g.rule, g.policy, g.prompt_sha256, g.prompt, ",
             "g.metadata, g.expected_cost, g.expected_accept, g.reserved, g.ended_us, g.outcome, g.made_by, ",
-            "g.latency_us, g.images, g.claim, g.fingerprint, g.answer, g.decision, ",
+            "g.latency_us, g.images, g.claim, g.fingerprint, g.answer, g.decision, g.first_provider, g.first_held, ",
             "a.seq, a.provider, a.model, a.held, a.charged, a.state, a.billed, a.basis, a.outcome, a.detail, ",
             "a.latency_us FROM generation g LEFT JOIN attempt a ON a.generation = g.id WHERE ",
             $condition,
@@ -75,7 +99,7 @@ pub(super) const SHOW: &str = generation_where!("g.id = ?1");
 pub(super) const RECALL: &str = generation_where!("g.claim = ?1 AND g.created_us >= ?2");
 
 /// Where a generation's columns end and its attempt's begin.
-const ATTEMPT: usize = 23;
+const ATTEMPT: usize = 25;
 
 pub(super) const DOUBT: &str = "SELECT a.provider, CAST(SUM(a.held) AS BIGINT), MIN(g.created_us) FROM attempt a \
      JOIN generation g ON g.id = a.generation WHERE a.state = 'ambiguous' GROUP BY a.provider ORDER BY a.provider";
@@ -98,15 +122,14 @@ macro_rules! spend_by {
     };
 }
 
-/// A model's generations are those that called it; its images are those that it made.
+/// A model's generations are those whose calls of it have ended; its images are those that it made.
 const SPEND_BY_MODEL: &str = "SELECT grp, CAST(SUM(generations) AS BIGINT), CAST(SUM(images) AS BIGINT), \
      CAST(SUM(settled) AS BIGINT), CAST(SUM(ambiguous) AS BIGINT) FROM (\
      SELECT a.model AS grp, COUNT(DISTINCT a.generation) AS generations, 0 AS images, \
      SUM(CASE a.state WHEN 'settled' THEN a.charged ELSE 0 END) AS settled, \
      SUM(CASE a.state WHEN 'ambiguous' THEN a.held ELSE 0 END) AS ambiguous \
-     FROM generation g JOIN attempt a ON a.generation = g.id WHERE g.created_us >= ?1 GROUP BY 1 UNION ALL \
-     SELECT g.made_by, 0, SUM(g.image_count), 0, 0 FROM generation g \
-     WHERE g.created_us >= ?1 AND g.image_count > 0 GROUP BY 1\
+     FROM generation g JOIN attempt a ON a.generation = g.id WHERE g.created_us >= ?1 AND a.state <> 'held' \
+     GROUP BY 1 UNION ALL SELECT g.made_by, 0, SUM(g.image_count), 0, 0 FROM generation g WHERE g.created_us >= ?1 AND g.image_count > 0 GROUP BY 1\
      ) sums GROUP BY grp ORDER BY SUM(settled) + SUM(ambiguous) DESC, grp";
 
 /// Microseconds of a day.
@@ -162,7 +185,9 @@ pub(super) fn record(rows: &[Row], words: &Words) -> Result<Option<Record>, Ledg
     let Some(first) = rows.first() else { return Ok(None) };
     let mut record = generation(first, words)?;
     let own = rows.iter().filter(|row| row.0.get(ATTEMPT).is_some_and(|seq| *seq != Value::Null));
-    let attempts = own.map(|row| attempt(row, words)).collect::<Result<Vec<_>, _>>()?;
+    let first = first_call(first, &record.opening.model)?;
+    let attempts = first.into_iter().map(Ok).chain(own.map(|row| attempt(row, words)));
+    let attempts = attempts.collect::<Result<Vec<_>, _>>()?;
     record.opening.attempts = attempts.iter().map(as_held).collect();
     if let Some(closing) = &mut record.closing {
         closing.attempts = attempts;
@@ -235,6 +260,12 @@ fn generation(row: &Row, words: &Words) -> Result<Record, Misread> {
         charges: Vec::new(),
     };
     Ok(Record { opening, closing: Some(closing) })
+}
+
+/// The first call, while it has no attempt of its own.
+fn first_call(row: &Row, model: &Arc<str>) -> Result<Option<Attempt>, Misread> {
+    let Some(provider) = row.maybe_text(23)? else { return Ok(None) };
+    Ok(Some(Attempt::held(0, provider.into(), model.clone(), money(row, 24)?)))
 }
 
 fn attempt(row: &Row, words: &Words) -> Result<Attempt, Misread> {

@@ -9,7 +9,7 @@
 //! `CHECK` on what every request writes is a row of `OR`s: of three words after `IN`, `SQLite` makes a table each time.
 
 /// Each brings a store from one version to the next; the version is how many were applied.
-pub(crate) const MIGRATIONS: [&str; 7] = [
+pub(crate) const MIGRATIONS: [&str; 8] = [
     include_str!("schema/0001_ledger.sql"),
     include_str!("schema/0002_budgets.sql"),
     include_str!("schema/0003_jobs.sql"),
@@ -17,6 +17,7 @@ pub(crate) const MIGRATIONS: [&str; 7] = [
     include_str!("schema/0005_audit.sql"),
     include_str!("schema/0006_drift.sql"),
     include_str!("schema/0007_trials.sql"),
+    include_str!("schema/0008_first_call.sql"),
 ];
 
 /// A migration as Postgres reads it: tables there have no row number to leave out.

@@ -270,7 +270,8 @@ pub(super) fn settled(here: &Path, gateway: &Serving) -> usize {
     super::support::until("the books", || {
         super::support::get(gateway.admin, "/metrics").1.contains("tollgate_requests_in_flight{route=\"proxy\"} 0")
     });
-    let sql = "SELECT coalesce(sum(charged), 0), sum(state IN ('held', 'ambiguous')) FROM attempt";
+    let sql = "SELECT coalesce(sum(charged), 0), sum(state IN ('held', 'ambiguous')) + \
+        (SELECT count(first_held) FROM generation) FROM attempt";
     let mut sums = (0, 1);
     super::support::until("the last row", || {
         let path = here.join("data/tollgate.db");

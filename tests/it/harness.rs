@@ -210,10 +210,11 @@ impl House {
         on(Arc::clone(self.engine.snapshots()), &self.ledger, Arc::new(images), telemetry, 1)
     }
 
-    /// Money held for calls under way, in attempts.
+    /// Calls under way for which money is held.
     pub(crate) fn held(&self) -> i64 {
         let path = self.data.path().join("tollgate.db");
-        let sql = "SELECT count(*) FROM attempt WHERE state = 'held'";
+        let sql =
+            "SELECT (SELECT count(*) FROM attempt WHERE state = 'held') + (SELECT count(first_held) FROM generation)";
         let read = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         read.query_row(sql, [], |row| row.get(0)).unwrap()
     }

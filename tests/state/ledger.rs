@@ -144,12 +144,20 @@ async fn what_is_held_at_the_end_is_in_doubt(place: &dyn Place) {
     ledger.open(opening("gen_1", attempts[..1].to_vec())).await.unwrap();
     ledger.hold("gen_1".into(), attempts[1..].to_vec(), Vec::new()).await.unwrap();
     ledger.abandon(closing("gen_1", vec![attempts[0].clone()]));
+    ledger.open(opening("gen_2", attempts[..1].to_vec())).await.unwrap();
+    ledger.hold("gen_2".into(), attempts[1..2].to_vec(), Vec::new()).await.unwrap();
+    ledger.abandon(closing("gen_2", vec![attempts[1].clone()]));
+    ledger.open(opening("gen_3", attempts[..1].to_vec())).await.unwrap();
+    ledger.abandon(closing("gen_3", Vec::new()));
     // Whatever comes after an end is written after it.
-    ledger.open(opening("gen_2", Vec::new())).await.unwrap();
-    let closed = ledger.show("gen_1").await.unwrap().unwrap().closing.unwrap();
-    assert!(closed.attempts.iter().all(|a| a.state == MoneyState::Ambiguous));
+    ledger.open(opening("gen_4", Vec::new())).await.unwrap();
+    for (id, count) in [("gen_1", 3), ("gen_2", 2), ("gen_3", 1)] {
+        let closed = ledger.show(id).await.unwrap().unwrap().closing.unwrap();
+        assert_eq!(closed.attempts.len(), count, "{id}");
+        assert!(closed.attempts.iter().all(|a| a.state == MoneyState::Ambiguous), "{id}");
+    }
     let sum = |provider: &str, sum| AmbiguousSum { provider: provider.into(), sum: money(sum), oldest: at(0) };
-    assert_eq!(ledger.doubt().await.unwrap(), [sum("p", 11), sum("q", 7)]);
+    assert_eq!(ledger.doubt().await.unwrap(), [sum("p", 5 + 6 + 5 + 6 + 5), sum("q", 7)]);
 }
 
 /// Model, held, billed, charged.

@@ -19,7 +19,7 @@ use super::proxy::Passthrough;
 use super::rest::Watch;
 use super::socket::Socket;
 use crate::domain::catalog::ProviderIx;
-use crate::domain::native::{Asking, Captures, Place, Priced, Route};
+use crate::domain::native::{Asking, Captures, Field, Place, Priced, Route};
 use crate::domain::refusal::Refusal;
 use crate::engine::transit::{Passing, tenant};
 use crate::policy::Snapshot;
@@ -50,7 +50,7 @@ impl Passthrough {
             return Err(Refusal::NotFound("The policy has turned the pass-through off.".to_owned()).into());
         }
         let found = find(&snapshot, named, &method, below)?;
-        let looked = looks(found.route);
+        let looked = found.looks();
         let (priced, watch) = self.price(session, &snapshot, &found).await?;
         journey.watch = watch;
         let endpoint = snapshot.endpoint(found.provider).ok_or(Refusal::Internal)?;
@@ -90,7 +90,7 @@ impl Passthrough {
         snapshot: &Snapshot,
         found: &Found<'_>,
     ) -> Result<(Priced, Option<Watch>), Refused> {
-        let looks = looks(found.route);
+        let looks = found.looks();
         let length = content_length(session.req_header());
         let (seen, whole) =
             if looks { look(session, length).await.map_err(Refused::Gone)? } else { (Vec::new(), true) };
@@ -112,7 +112,7 @@ impl Passthrough {
             let pointer = if unpriced.field.starts_with('/') { unpriced.field } else { format!("/{}", unpriced.field) };
             Refusal::InvalidRequest { pointer, detail: format!("{}; nothing was sent", unpriced.detail) }
         })?;
-        Ok((priced, fields.watch(&found.route.tariff.fields()).filter(|_| looks)))
+        Ok((priced, fields.watch(&found.fields).filter(|_| looks)))
     }
 }
 
@@ -132,13 +132,17 @@ impl From<Refusal> for Refused {
 struct Found<'a> {
     provider: ProviderIx,
     route: &'a Route,
+    /// Every field that tells its price.
+    fields: Vec<&'a Field>,
     captures: Captures<'a>,
     auth: Auth,
 }
 
-/// Whether a route's price stands in the body.
-fn looks(route: &Route) -> bool {
-    route.tariff.fields().iter().any(|field| matches!(field.place, Place::Form | Place::Json))
+impl Found<'_> {
+    /// Whether its price stands in the body.
+    fn looks(&self) -> bool {
+        self.fields.iter().any(|field| matches!(field.place, Place::Form | Place::Json))
+    }
 }
 
 /// The route of a call.
@@ -165,7 +169,7 @@ fn find<'a>(snapshot: &'a Snapshot, named: &str, method: &str, below: &'a str) -
              [[provider.{shown}.route]]."
         )));
     };
-    Ok(Found { provider: ix, route, captures, auth: dialect.auth(provider) })
+    Ok(Found { provider: ix, route, fields: route.tariff.fields(), captures, auth: dialect.auth(provider) })
 }
 
 /// Method, path without its first slash, query.

@@ -236,6 +236,6 @@ impl ProxyHttp for Passthrough {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, journey: &mut Journey) {
         let method = label(&session.req_header().method);
-        journey.end(&self.engine, method, error).await;
+        journey.end(&self.engine, method, error);
     }
 }

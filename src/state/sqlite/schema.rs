@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::rows::WRITE_FIRST_SINCE;
 use super::writer::unavailable;
 use crate::state::schema::{self, MIGRATIONS};
 use crate::state::{Durability, LedgerFault};
@@ -165,14 +166,15 @@ fn recover(connection: &mut Connection) -> rusqlite::Result<u64> {
     // A request's arrival is written a moment later, and clocks are set back: a day covers both.
     let swept: i64 = change.query_row("SELECT created_us FROM swept", [], |row| row.get(0))?;
     let since = swept.saturating_sub(DAY);
+    change.execute(WRITE_FIRST_SINCE, [since])?;
     let recovered = change.execute(
         "UPDATE attempt SET state = 'ambiguous', billed = 'unknown', outcome = 'crashed' WHERE state = 'held' \
          AND generation IN (SELECT id FROM generation WHERE created_us >= ?1 AND ended_us IS NULL)",
         [since],
     )?;
     change.execute(
-        "UPDATE generation SET ended_us = (SELECT MAX(created_us) FROM generation), outcome = 'crashed', made_by = model \
-         WHERE created_us >= ?1 AND ended_us IS NULL",
+        "UPDATE generation SET ended_us = (SELECT MAX(created_us) FROM generation), outcome = 'crashed', made_by = model, \
+         first_provider = NULL, first_held = NULL WHERE created_us >= ?1 AND ended_us IS NULL",
         [since],
     )?;
     // Totals and what was set aside are counted again when they are next asked for.

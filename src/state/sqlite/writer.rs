@@ -15,6 +15,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::checkpoint::{self, Checkpointer};
 use super::queue::{Crowd, Queue};
+use super::rows::Written;
 use super::statements::Statements;
 use super::{budgets, rows, schema};
 use crate::state::books::FORGET_TOTALS;
@@ -44,9 +45,9 @@ struct Pen {
     crowd: Crowd,
 }
 
-/// Generations that were opened with this pen and not yet closed, and how many attempts of each are written. What is not
-/// known for sure is not here: it is looked up when it is needed.
-type Opened = HashMap<Arc<str>, usize>;
+/// Generations that were opened with this pen and not yet closed, and what each has of its attempts. What is not known
+/// for sure is not here: it is looked up when it is needed.
+type Opened = HashMap<Arc<str>, Written>;
 
 impl Writer {
     /// Starts the thread on its own connection to the file at `path`.
@@ -218,11 +219,11 @@ fn apply(
                 Ok(already) => already,
                 Err(fault) => return Ok(Err(fault)),
             };
-            if !rows::open(statements, opening)? {
+            let Some(written) = rows::open(statements, opening)? else {
                 return Ok(Err(LedgerFault::Reused));
-            }
+            };
             budgets::set_aside(statements, &opening.id, &opening.earmarks, &already, totals)?;
-            opened.insert(Arc::clone(&opening.id), opening.attempts.len());
+            opened.insert(Arc::clone(&opening.id), written);
             (&opening.id, true)
         }
         Command::Hold(id, attempts, earmarks, _) => {
@@ -233,7 +234,7 @@ fn apply(
             let open = rows::hold(statements, id, attempts)?;
             if open {
                 if let Some(written) = opened.get_mut(id) {
-                    *written += attempts.len();
+                    written.add(attempts.len());
                 }
                 budgets::set_aside(statements, id, earmarks, &already, totals)?;
             }

@@ -17,7 +17,9 @@ const STEP_BACK: u64 = 1_000_000;
 /// Buckets by owner.
 #[derive(Debug, Default)]
 pub(in crate::state::limits) struct Buckets {
-    owners: HashMap<Box<str>, Owner>,
+    /// Where each owner is, by name.
+    places: HashMap<Box<str>, usize>,
+    owners: Vec<Owner>,
     /// The latest time seen.
     last: u64,
 }
@@ -73,7 +75,7 @@ impl Buckets {
     pub(super) fn bring_to(&mut self, now: u64) {
         if now + STEP_BACK < self.last {
             let back = self.last - now;
-            for owner in self.owners.values_mut() {
+            for owner in &mut self.owners {
                 owner.shut_until = owner.shut_until.saturating_sub(back);
                 for (_, bucket) in &mut owner.buckets {
                     if let Bucket::Window(window) = bucket {
@@ -87,11 +89,13 @@ impl Buckets {
     }
 
     pub(super) fn owner(&mut self, name: &str) -> &mut Owner {
-        if !self.owners.contains_key(name) {
-            self.owners.insert(name.into(), Owner::default());
-        }
-        // The entry was made above; the other arm is never taken.
-        self.owners.entry(name.into()).or_default()
+        let at = self.places.get(name).copied().unwrap_or_else(|| {
+            self.places.insert(name.into(), self.owners.len());
+            self.owners.push(Owner::default());
+            self.owners.len() - 1
+        });
+        #[expect(clippy::indexing_slicing, reason = "`at` was found or made above, and owners stay")]
+        &mut self.owners[at]
     }
 
     /// When every limit that denies has room.
