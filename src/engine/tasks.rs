@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
 use crate::state::flights::{Lead, Seat};
@@ -42,14 +41,6 @@ impl Tasks {
             work.await;
             drop(running);
         });
-    }
-
-    /// Runs `work` as far as it comes at once, and what is left of it as a task.
-    pub fn see_to(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let mut work = Box::pin(work);
-        if work.as_mut().now_or_never().is_none() {
-            self.spawn(work);
-        }
     }
 
     /// Begins work that its caller drives, and that is spawned when the caller drops it unfinished, unless its flight

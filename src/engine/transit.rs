@@ -205,14 +205,8 @@ impl Transit {
         attempt
     }
 
-    /// Closes the books and writes the receipt. The caller has its answer and does not wait: when it asks again, that
-    /// opening and this end may share a commit.
-    pub fn end(self, ended: Ended) {
-        let tasks = self.engine.tasks.clone();
-        tasks.see_to(self.account(ended));
-    }
-
-    async fn account(mut self, ended: Ended) {
+    /// Closes the books and writes the receipt.
+    pub async fn end(mut self, ended: Ended) {
         let took = Duration::from_micros(u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX));
         let judged = self.judge(ended, took);
         self.tell(&judged, took);

@@ -108,7 +108,7 @@ impl Journey {
     }
 
     /// The end of its account.
-    pub(super) fn end(&mut self, engine: &Arc<Engine>, method: &'static str, error: Option<&pingora::Error>) {
+    pub(super) async fn end(&mut self, engine: &Arc<Engine>, method: &'static str, error: Option<&pingora::Error>) {
         let fault = error.map(|error| self.fault(error));
         let status = self.refused.map(|(_, status)| status).or_else(|| self.answer.status()).unwrap_or(499);
         let outcome = match (self.refused, &fault) {
@@ -120,7 +120,7 @@ impl Journey {
         self.under_way = None;
         let answer = std::mem::take(&mut self.answer);
         match (self.transit.take(), self.refused) {
-            (Some(transit), _) => transit.end(ended(answer, fault)),
+            (Some(transit), _) => transit.end(ended(answer, fault)).await,
             (None, Some((code, _))) => {
                 engine.turned_away(&self.request_id, self.tenant.take(), code, self.arrived);
             }

@@ -89,16 +89,17 @@ fn label(method: &http::Method) -> &'static str {
 
 #[async_trait]
 impl ProxyHttp for Passthrough {
-    type CTX = Journey;
+    /// Boxed: Pingora moves it about.
+    type CTX = Box<Journey>;
 
-    fn new_ctx(&self) -> Journey {
-        Journey::new()
+    fn new_ctx(&self) -> Self::CTX {
+        Box::new(Journey::new())
     }
 
     /// Bytes pass as they are: nothing is compressed here.
     fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
 
-    async fn request_filter(&self, session: &mut Session, journey: &mut Journey) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, journey: &mut Self::CTX) -> Result<bool> {
         journey.request_id = request_id(&session.req_header().headers);
         session.set_read_timeout(Some(self.body_idle));
         session.set_write_timeout(Some(self.write_time));
@@ -112,7 +113,7 @@ impl ProxyHttp for Passthrough {
         }
     }
 
-    async fn upstream_peer(&self, _: &mut Session, journey: &mut Journey) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, _: &mut Session, journey: &mut Self::CTX) -> Result<Box<HttpPeer>> {
         let unknown = || Error::explain(ErrorType::ConnectError, "the provider's name has no address");
         let way = journey.way.as_ref().ok_or_else(unknown)?;
         let base = way.endpoint().and_then(|endpoint| endpoint.base_url.url()).ok_or_else(unknown)?;
@@ -128,7 +129,7 @@ impl ProxyHttp for Passthrough {
         &self,
         _: &mut Session,
         head: &mut RequestHeader,
-        journey: &mut Journey,
+        journey: &mut Self::CTX,
     ) -> Result<()> {
         let internal = |why: &'static str| Error::explain(ErrorType::InternalError, why);
         let way = journey.way.as_ref().ok_or_else(|| internal("no way"))?;
@@ -152,7 +153,7 @@ impl ProxyHttp for Passthrough {
         _: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        journey: &mut Journey,
+        journey: &mut Self::CTX,
     ) -> Result<()> {
         let piece = body.as_deref().unwrap_or_default();
         if journey.watch.as_mut().is_some_and(|watch| !watch.holds(piece, end)) {
@@ -163,7 +164,7 @@ impl ProxyHttp for Passthrough {
         Ok(())
     }
 
-    async fn response_filter(&self, _: &mut Session, head: &mut ResponseHeader, journey: &mut Journey) -> Result<()> {
+    async fn response_filter(&self, _: &mut Session, head: &mut ResponseHeader, journey: &mut Self::CTX) -> Result<()> {
         if head.status.is_informational() {
             return Ok(());
         }
@@ -182,7 +183,7 @@ impl ProxyHttp for Passthrough {
         _: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
-        journey: &mut Journey,
+        journey: &mut Self::CTX,
     ) -> Result<Option<Duration>> {
         if let Some(piece) = body {
             journey.answer.feed(piece);
@@ -195,19 +196,19 @@ impl ProxyHttp for Passthrough {
         _: &HttpPeer,
         _: &mut Session,
         mut error: Box<Error>,
-        _: &mut Journey,
+        _: &mut Self::CTX,
         _: bool,
     ) -> Box<Error> {
         error.set_retry(false);
         error
     }
 
-    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, _: &mut Journey, mut error: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, _: &mut Self::CTX, mut error: Box<Error>) -> Box<Error> {
         error.set_retry(false);
         error
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, journey: &mut Journey) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, journey: &mut Self::CTX) -> FailToProxy {
         let fault = journey.fault(error);
         let began = session.response_written().is_some_and(|head| !head.status.is_informational());
         let gone =
@@ -234,8 +235,8 @@ impl ProxyHttp for Passthrough {
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, journey: &mut Journey) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, journey: &mut Self::CTX) {
         let method = label(&session.req_header().method);
-        journey.end(&self.engine, method, error);
+        journey.end(&self.engine, method, error).await;
     }
 }

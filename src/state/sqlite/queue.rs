@@ -18,10 +18,11 @@ use crate::state::command::Command;
 const MOST_WAITING: usize = 8_192;
 /// Generations that must be open, or have been of late, before a batch waits for more.
 const SIBLINGS: usize = 8;
-/// How long it waits for each generation that is open, and at most. A picture takes seconds. At half a millisecond each,
-/// what waiting adds to the number of open ones grows slower than it, up to a thousand generations a second.
-const DELAY_EACH: Duration = Duration::from_micros(500);
-const MOST_DELAY: Duration = Duration::from_millis(20);
+/// How long it waits after the one before for each generation that is open, and at most. A picture takes seconds. On
+/// average a write waits half of it: what that adds to the number of open ones grows slower than it, up to a thousand
+/// generations a second.
+const DELAY_EACH: Duration = Duration::from_millis(1);
+const MOST_DELAY: Duration = Duration::from_millis(30);
 /// After so long without a commit nobody is asking again.
 const QUIET: Duration = Duration::from_millis(20);
 
@@ -72,6 +73,13 @@ struct Line {
     shut: bool,
 }
 
+impl Line {
+    /// Whether the writer waits for more.
+    fn is_short(&mut self) -> bool {
+        self.waiting.len() < self.wanted && !self.shut
+    }
+}
+
 impl Queue {
     /// Lines up new work, unless too much waits.
     pub(super) fn offer(&self, command: Command) -> Result<(), LedgerFault> {
@@ -104,20 +112,28 @@ impl Queue {
     /// Moves up to `most` commands into `batch`, waiting for the first, and in a `crowd` a moment for more. False when the
     /// queue is shut and empty.
     pub(super) fn take(&self, batch: &mut Vec<Command>, most: usize, crowd: Crowd) -> bool {
-        let mut line = self.lock();
-        line.wanted = 1;
-        let short = |line: &mut Line| line.waiting.len() < line.wanted && !line.shut;
-        let mut line = self.filled.wait_while(line, short).unwrap_or_else(PoisonError::into_inner);
-        let size = crowd.size();
-        if size >= SIBLINGS {
-            line.wanted = size.min(most);
-            let delay = DELAY_EACH.saturating_mul(u32::try_from(size).unwrap_or(u32::MAX)).min(MOST_DELAY);
-            line = self.filled.wait_timeout_while(line, delay, short).unwrap_or_else(PoisonError::into_inner).0;
+        // The moment begins now: in a crowd the first need not wake the writer either.
+        let mut line = self.gather(self.lock(), most, crowd);
+        if line.waiting.is_empty() {
+            line.wanted = 1;
+            line = self.filled.wait_while(line, Line::is_short).unwrap_or_else(PoisonError::into_inner);
+            line = self.gather(line, most, crowd);
         }
         line.wanted = 0;
         let count = line.waiting.len().min(most);
         batch.extend(line.waiting.drain(..count));
         count > 0
+    }
+
+    /// Waits in a crowd until all of it, or `most`, have come; no longer than a moment.
+    fn gather<'q>(&'q self, mut line: MutexGuard<'q, Line>, most: usize, crowd: Crowd) -> MutexGuard<'q, Line> {
+        let size = crowd.size();
+        if size < SIBLINGS {
+            return line;
+        }
+        line.wanted = size.min(most);
+        let delay = DELAY_EACH.saturating_mul(u32::try_from(size).unwrap_or(u32::MAX)).min(MOST_DELAY);
+        self.filled.wait_timeout_while(line, delay, Line::is_short).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Whether nothing waits.
