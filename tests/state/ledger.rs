@@ -417,6 +417,24 @@ over_every_ledger! {
 mod sqlite {
     use super::*;
 
+    /// Rows may have other numbers after a `VACUUM`, also while their generations run.
+    #[tokio::test]
+    async fn an_end_finds_its_generation_when_rows_were_numbered_anew() {
+        let place = Sqlite::new(Durability::Process);
+        let ledger = place.sqlite();
+        for id in ["gen_1", "gen_2"] {
+            ledger.open(opening(id, vec![attempt(0, "p/m", 5)])).await.unwrap();
+        }
+        let other = rusqlite::Connection::open(place.path()).unwrap();
+        let swap = "UPDATE generation SET rowid = -rowid; UPDATE generation SET rowid = 3 + rowid";
+        other.execute_batch(swap).unwrap();
+        for id in ["gen_1", "gen_2"] {
+            let closed = closing(id, vec![ended(attempt(0, "p/m", 5), Billed::Yes, 4)]);
+            ledger.close(closed.clone()).await.unwrap();
+            assert_eq!(ledger.show(id).await.unwrap().unwrap().closing, Some(closed));
+        }
+    }
+
     #[tokio::test]
     async fn a_reader_sees_a_live_file_and_writes_nothing() {
         let place = Sqlite::new(Durability::Process);

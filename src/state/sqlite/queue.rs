@@ -18,9 +18,9 @@ use crate::state::command::Command;
 const MOST_WAITING: usize = 8_192;
 /// Generations that must be open, or have been of late, before a batch waits for more.
 const SIBLINGS: usize = 8;
-/// How long it waits after the one before for each generation that is open, and at most. A picture takes seconds. On
-/// average a write waits half of it: what that adds to the number of open ones grows slower than it, up to a thousand
-/// generations a second.
+/// How long after the batch before it goes at the latest: for each generation that is open, and at most. A picture takes
+/// seconds. A write waits half of it on average: what that adds to the number of open ones grows slower than it, up to a
+/// thousand generations a second.
 const DELAY_EACH: Duration = Duration::from_millis(1);
 const MOST_DELAY: Duration = Duration::from_millis(30);
 /// After so long without a commit nobody is asking again.

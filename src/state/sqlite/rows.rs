@@ -127,24 +127,22 @@ pub(super) fn hold(statements: &mut Statements<'_>, id: &str, attempts: &[Attemp
 pub(super) fn close(
     statements: &mut Statements<'_>,
     closing: &Closing,
-    written: Option<Written>,
+    mut written: Option<Written>,
 ) -> rusqlite::Result<bool> {
-    let mut written = written;
     let ends_first = closing.attempts.iter().any(|attempt| attempt.seq == 0);
     if !ends_first || written.is_none() {
         let rows = statements.get(WRITE_FIRST)?.execute([&*closing.id])?;
         written = written.map(|before| Written { first: false, rows: before.rows + rows, ..before });
     }
-    let known = match &written {
+    let mut closed = match written {
         Some(written) => end_at(statements, written.row, closing)?,
         None => false,
     };
-    if !known {
-        let row = statements.get(ROW)?.query_row([&*closing.id], |row| row.get(0)).optional()?;
-        let Some(row) = row else { return Ok(false) };
-        if !end_at(statements, row, closing)? {
-            return Ok(false);
-        }
+    if !closed && let Some(row) = statements.get(ROW)?.query_row([&*closing.id], |row| row.get(0)).optional()? {
+        closed = end_at(statements, row, closing)?;
+    }
+    if !closed {
+        return Ok(false);
     }
     let first = written.is_some_and(|written| written.first);
     let mut ended = 0;
