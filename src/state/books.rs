@@ -98,7 +98,8 @@ macro_rules! generation_where {
 pub(super) const SHOW: &str = generation_where!("g.id = ?1");
 pub(super) const RECALL: &str = generation_where!("g.claim = ?1 AND g.created_us >= ?2");
 
-/// Where a generation's columns end and its attempt's begin.
+/// Where the columns of a generation's first call begin, and where those of its attempts do.
+const FIRST: usize = 23;
 const ATTEMPT: usize = 25;
 
 pub(super) const DOUBT: &str = "SELECT a.provider, CAST(SUM(a.held) AS BIGINT), MIN(g.created_us) FROM attempt a \
@@ -129,7 +130,8 @@ const SPEND_BY_MODEL: &str = "SELECT grp, CAST(SUM(generations) AS BIGINT), CAST
      SUM(CASE a.state WHEN 'settled' THEN a.charged ELSE 0 END) AS settled, \
      SUM(CASE a.state WHEN 'ambiguous' THEN a.held ELSE 0 END) AS ambiguous \
      FROM generation g JOIN attempt a ON a.generation = g.id WHERE g.created_us >= ?1 AND a.state <> 'held' \
-     GROUP BY 1 UNION ALL SELECT g.made_by, 0, SUM(g.image_count), 0, 0 FROM generation g WHERE g.created_us >= ?1 AND g.image_count > 0 GROUP BY 1\
+     GROUP BY 1 UNION ALL SELECT g.made_by, 0, SUM(g.image_count), 0, 0 FROM generation g \
+     WHERE g.created_us >= ?1 AND g.image_count > 0 GROUP BY 1\
      ) sums GROUP BY grp ORDER BY SUM(settled) + SUM(ambiguous) DESC, grp";
 
 /// Microseconds of a day.
@@ -264,8 +266,8 @@ fn generation(row: &Row, words: &Words) -> Result<Record, Misread> {
 
 /// The first call, while it has no attempt of its own.
 fn first_call(row: &Row, model: &Arc<str>) -> Result<Option<Attempt>, Misread> {
-    let Some(provider) = row.maybe_text(23)? else { return Ok(None) };
-    Ok(Some(Attempt::held(0, provider.into(), model.clone(), money(row, 24)?)))
+    let Some(provider) = row.maybe_text(FIRST)? else { return Ok(None) };
+    Ok(Some(Attempt::held(0, provider.into(), model.clone(), money(row, FIRST + 1)?)))
 }
 
 fn attempt(row: &Row, words: &Words) -> Result<Attempt, Misread> {
