@@ -7,7 +7,7 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 use super::hold::{Course, Reservation};
-use super::{Engine, Inbound, Order};
+use super::{Engine, Inbound, Order, new_id};
 use crate::domain::catalog::Catalog;
 use crate::domain::fingerprint::{sha256, sha256_hex};
 use crate::domain::ledger::Opening;
@@ -52,7 +52,7 @@ impl Engine {
         let given = order.given.as_ref();
         let purse = order.purse();
         let opening = Opening {
-            id: format!("gen_{}", uuid::Uuid::now_v7().simple()).into(),
+            id: new_id("gen_"),
             created: inbound.received,
             key: order.tenant.clone(),
             task,

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::Engine;
 use super::finish;
 use super::served::{Inbound, Repeat, ServedImage};
+use super::{Engine, new_id};
 use crate::domain::catalog::{Model, ModelIx};
 use crate::domain::image::{Format, Size};
 use crate::domain::request::{Ask, Fit, ModelChoice, Prompt};
@@ -130,7 +130,7 @@ impl Engine {
         let inbound = Inbound {
             ask,
             key: None,
-            request_id: format!("audit-{}", uuid::Uuid::now_v7().simple()).into(),
+            request_id: new_id("audit-"),
             idempotency_key: None,
             repeat: Repeat::default(),
             share_never: true,

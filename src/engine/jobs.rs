@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::admit::{authenticate, normalise};
 use super::served::{How, Inbound, Repeat, Served};
-use super::{Engine, Landed, asked, kept};
+use super::{Engine, Landed, asked, kept, new_id};
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::ledger::Sums;
 use crate::domain::refusal::Refusal;
@@ -99,7 +99,7 @@ impl Engine {
             "warnings": inbound.warnings,
         });
         let job = Job {
-            id: format!("job_{}", uuid::Uuid::now_v7().simple()).into(),
+            id: new_id("job_"),
             key: tenant,
             state: JobState::Queued,
             priority: tier.map_or(0, |tier| tier.priority),

@@ -358,6 +358,12 @@ impl Engine {
     }
 }
 
+/// A name that nothing else has, behind what it is of; later ones sort behind earlier ones.
+pub fn new_id(of: &str) -> Arc<str> {
+    let mut digits = uuid::Uuid::encode_buffer();
+    [of, uuid::Uuid::now_v7().simple().encode_lower(&mut digits)].concat().into()
+}
+
 /// Why nothing fits: breakers that will close again, or reasons that stay.
 fn no_plan(order: &Order, planned: &Planned, view: &View) -> Refusal {
     let broken = |candidate: &Candidate| matches!(candidate.reason, Some(Reason::BreakerOpen(_)));

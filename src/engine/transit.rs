@@ -10,11 +10,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::Engine;
 use super::admit::authenticate;
 use super::hold::{Bill, Course, End, Intent, Reservation, Ticket};
 use super::join::Departure;
 use super::world::Bound;
+use super::{Engine, new_id};
 use crate::domain::breaker::Signal;
 use crate::domain::budget::{Ahead, Payer, Purse};
 use crate::domain::catalog::{Model, Provider, ProviderIx, Sizes, Unit};
@@ -175,7 +175,7 @@ impl Engine {
 
 fn opening(snapshot: &Snapshot, passing: &Passing) -> Opening {
     Opening {
-        id: format!("gen_{}", uuid::Uuid::now_v7().simple()).into(),
+        id: new_id("gen_"),
         created: passing.received,
         key: passing.tenant.clone(),
         task: Arc::default(),

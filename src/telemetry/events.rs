@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::metrics::{self, Metric};
+use super::series::ExchangeSeries;
 use super::{Exchange, InFlight, Telemetry, status_text};
 use crate::domain::budget::Total;
 use crate::domain::money::Money;
@@ -18,15 +19,21 @@ use crate::domain::quality::Posterior;
 impl Telemetry {
     /// An HTTP exchange ended.
     pub fn http(&self, exchange: &Exchange) {
-        let mut digits = [0; 5];
-        let code = status_text(exchange.status, &mut digits);
-        self.counter(Metric::HttpRequests, &[exchange.route, exchange.method, code]).add(1);
-        self.histogram(Metric::RequestDuration, &[exchange.route, exchange.outcome]).observe(exchange.duration);
+        let Exchange { route, method, status, outcome, duration } = *exchange;
+        let series = self.exchanges.get((route, method, status, outcome), || {
+            let mut digits = [0; 5];
+            ExchangeSeries {
+                count: self.counter(Metric::HttpRequests, &[route, method, status_text(status, &mut digits)]),
+                duration: self.histogram(Metric::RequestDuration, &[route, outcome]),
+            }
+        });
+        series.count.add(1);
+        series.duration.observe(duration);
     }
 
     /// A request is under way until the guard drops.
     pub fn in_flight(&self, route: &'static str) -> InFlight {
-        let level = self.gauge(Metric::InFlight, &[route]);
+        let level = self.under_way.get(route, || self.gauge(Metric::InFlight, &[route]));
         level.add(1);
         InFlight(level)
     }
@@ -178,7 +185,7 @@ impl Telemetry {
 
     /// The ledger made a row durable.
     pub fn ledger_commit(&self, time: Duration) {
-        self.histogram(Metric::LedgerCommit, &[]).observe(time);
+        self.commits.get((), || self.histogram(Metric::LedgerCommit, &[])).observe(time);
     }
 
     /// The ledger could not write: `unavailable`, `not_open` or `reused`.

@@ -26,7 +26,7 @@ use crate::domain::money::Money;
 use instruments::{Instruments, Level, Spread, Tally};
 use labels::{Admission, OTHER};
 use metrics::{Kind, Label, Metric, Values};
-use series::ModelSeries;
+use series::{ExchangeSeries, Known, ModelSeries};
 use trace::{Root, Sink};
 
 pub use instruments::BadMetric;
@@ -36,6 +36,10 @@ pub use receipt::{Outcome, Receipt};
 pub struct Telemetry {
     instruments: Instruments,
     models: RwLock<HashMap<Arc<str>, Arc<ModelSeries>>>,
+    exchanges: Known<(&'static str, &'static str, u16, &'static str), ExchangeSeries>,
+    under_way: Known<&'static str, Level>,
+    commits: Known<(), Spread>,
+    overheads: Known<&'static str, Spread>,
     admission: Admission,
     /// Micro-dollars that receipts have settled.
     booked: AtomicI64,
@@ -70,6 +74,10 @@ impl Telemetry {
         let told = Self {
             instruments: Instruments::new()?,
             models: RwLock::default(),
+            exchanges: Known::default(),
+            under_way: Known::default(),
+            commits: Known::default(),
+            overheads: Known::default(),
             admission: Admission::of_the_table(),
             booked: AtomicI64::new(0),
             keep_prompts,
@@ -127,25 +135,29 @@ impl Telemetry {
             self.model(&attempt.provider, &attempt.model).attempt(attempt);
             self.booked.fetch_add(attempt.charged.micros(), Ordering::Relaxed);
         }
-        if let Some((provider, _)) = receipt.model.split_once('/') {
-            let series = self.model(provider, &receipt.model);
-            receipt.images.iter().for_each(|(format, _)| series.image(format));
+        if !receipt.images.is_empty() {
+            if let Some((provider, _)) = receipt.model.split_once('/') {
+                let series = self.model(provider, &receipt.model);
+                receipt.images.iter().for_each(|(format, _)| series.image(format));
+            }
+            let bytes = receipt.images.iter().map(|(_, bytes)| bytes).sum();
+            self.counter(Metric::ImageBytes, &["out"]).add(bytes);
         }
-        let bytes = receipt.images.iter().map(|(_, bytes)| bytes).sum();
-        self.counter(Metric::ImageBytes, &["out"]).add(bytes);
         let why = match receipt.outcome {
             Outcome::Joined => "coalesced",
             Outcome::Replayed => "replayed",
             Outcome::Fresh | Outcome::Refused(_) => "cheaper_plan",
         };
-        self.usd(Metric::CostAvoided, &[why], receipt.avoided);
+        if receipt.avoided > Money::ZERO {
+            self.usd(Metric::CostAvoided, &[why], receipt.avoided);
+        }
         self.decision(receipt);
         for (stage, time) in &receipt.stages {
-            self.histogram(Metric::Overhead, &[stage]).observe(*time);
+            self.overhead(stage).observe(*time);
         }
         if receipt.generation.is_some() || !receipt.images.is_empty() {
             let own = receipt.total.saturating_sub(receipt.provider);
-            self.histogram(Metric::Overhead, &["total"]).observe(own);
+            self.overhead("total").observe(own);
         }
         log::receipt(receipt, self.keep_prompts);
     }
@@ -181,6 +193,10 @@ impl Telemetry {
                 }
             }
         }
+    }
+
+    fn overhead(&self, stage: &'static str) -> Spread {
+        self.overheads.get(stage, || self.histogram(Metric::Overhead, &[stage]))
     }
 
     fn decision(&self, receipt: &Receipt) {

@@ -1,5 +1,7 @@
-//! The series of one model, resolved once, so that an attempt costs one look-up and not one for each metric.
+//! Series resolved once: those of one model, so that an attempt costs one look-up and not one for each metric, and those
+//! whose labels are words of the program, so that a request costs no look-up by hash.
 
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use super::instruments::{Instruments, Spread, Tally};
@@ -7,6 +9,39 @@ use super::metrics::Metric;
 use crate::domain::fault::Class;
 use crate::domain::image::Format;
 use crate::domain::ledger::{Attempt, Basis, MoneyState};
+
+/// Series of few keys, each made when it is first asked for. Words of the program are compared as words, shorter than to
+/// hash them.
+pub(super) struct Known<K, S>(RwLock<Vec<(K, S)>>);
+
+impl<K, S> Default for Known<K, S> {
+    fn default() -> Self {
+        Self(RwLock::default())
+    }
+}
+
+impl<K: Copy + PartialEq, S: Clone> Known<K, S> {
+    /// The series of `key`.
+    pub(super) fn get(&self, key: K, make: impl FnOnce() -> S) -> S {
+        let of = |known: &[(K, S)]| known.iter().find(|(other, _)| *other == key).map(|(_, series)| series.clone());
+        if let Some(series) = of(&self.0.read().unwrap_or_else(PoisonError::into_inner)) {
+            return series;
+        }
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        of(&known).unwrap_or_else(|| {
+            let series = make();
+            known.push((key, series.clone()));
+            series
+        })
+    }
+}
+
+/// The series of one kind of exchange.
+#[derive(Clone)]
+pub(super) struct ExchangeSeries {
+    pub(super) count: Tally,
+    pub(super) duration: Spread,
+}
 
 /// Every series with a `model` label, for one model.
 pub(super) struct ModelSeries {

@@ -1,13 +1,11 @@
 //! The native pass-through: vendors' own calls against the sandbox, and against a provider that shows what it heard.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Mutex;
 use tollgate::domain::money::Money;
 use tollgate::server::Bounds;
 use tollgate::state::{Ledger as _, SpendBy};
@@ -232,53 +230,121 @@ async fn a_refusal_in_the_middle_of_a_body_is_not_lost() {
     assert_eq!(books(&house).await, (Money::ZERO, Money::ZERO));
 }
 
+/// Both ways of a call: as it streams, and from the look at it.
+const WAYS: [(&str, &[(&str, &str)]); 2] =
+    [("core", &[("prompt", "a fox")]), ("sd3", &[("model", "sd3.5-large"), ("prompt", "a fox")])];
+
 /// What a provider hears: the caller's own words, the gateway's credential, and nothing of the way between them.
 #[tokio::test]
 async fn a_provider_hears_the_call_and_not_the_way() {
+    for (route, fields) in WAYS {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let house = House::with_stability_at(address).await;
+        let provider = tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            let heard = hear(&mut tcp).await;
+            let answer = "HTTP/1.1 200 OK\r\ncontent-type: image/png\r\ncontent-length: 4\r\nset-cookie: a=b\r\n\
+                          x-request-id: theirs\r\n\r\n\x7fPNG";
+            tcp.write_all(answer.as_bytes()).await.unwrap();
+            heard
+        });
+        let mut wire = native(&house).await;
+        let body = form(fields);
+        let headers = [
+            FORM,
+            ("authorization", "Bearer the-callers"),
+            ("cookie", "session=1"),
+            ("connection", "keep-alive, x-hop"),
+            ("x-hop", "1"),
+            ("te", "trailers"),
+            ("accept", "image/*"),
+            ("accept-encoding", "gzip"),
+            ("user-agent", "requests/2"),
+            ("stability-client-id", "me"),
+        ];
+        let path = format!("/stability/v2beta/stable-image/generate/{route}?x=1");
+        let answer = wire.post(&path, &headers, &body).await;
+        let heard = provider.await.unwrap().to_lowercase();
+        assert_eq!((answer.status, answer.body.as_slice()), (200, b"\x7fPNG".as_slice()));
+        assert_eq!((answer.header("set-cookie"), answer.header("x-request-id")), (None, Some("theirs")));
+        let begins = format!("post /prefix/v2beta/stable-image/generate/{route}?x=1 http/1.1\r\n");
+        assert!(heard.starts_with(&begins), "{heard}");
+        for line in [
+            format!("host: {address}"),
+            "accept: image/*".into(),
+            "accept-encoding: identity".into(),
+            "user-agent: requests/2".into(),
+            "stability-client-id: me".into(),
+            "authorization: bearer sk-bare".into(),
+            format!("content-type: {}", FORM.1.to_lowercase()),
+            format!("content-length: {}", body.len()),
+        ] {
+            assert_eq!(heard.matches(&format!("\r\n{line}\r\n")).count(), 1, "{line}: {heard}");
+        }
+        for word in ["the-callers", "cookie", "x-hop", "\r\nte:", "x-forwarded", "gzip", "\r\nconnection:"] {
+            assert!(!heard.contains(word), "{word} went on: {heard}");
+        }
+        assert!(heard.ends_with(&String::from_utf8(body).unwrap().to_lowercase()), "{heard}");
+    }
+}
+
+/// However an answer tells where it ends, it is passed on whole, and the connections on both sides go on where they can.
+#[tokio::test]
+async fn an_answer_passes_whole_however_it_is_framed() {
+    let long = "picture ".repeat(20_000);
+    let answers = [
+        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nPNG!".to_owned(),
+        "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nPNG!\r\n3\r\n...\r\n0\r\n\r\n".to_owned(),
+        "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{long}", long.len()),
+        format!("HTTP/1.0 200 OK\r\n\r\n{long}"),
+    ];
+    let bodies = ["PNG!", "", "PNG!...", "", &long, &long];
+    for (route, fields) in WAYS {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let house = House::with_stability_at(listener.local_addr().unwrap()).await;
+        let told = answers.clone();
+        let provider = tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            for answer in told {
+                hear(&mut tcp).await;
+                tcp.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let mut wire = native(&house).await.live();
+        let path = format!("/stability/v2beta/stable-image/generate/{route}");
+        for (answer, body) in answers.iter().zip(bodies) {
+            let mut passed = wire.post(&path, &[FORM], &form(fields)).await;
+            if passed.status == 103 {
+                passed = wire.answer().await;
+            }
+            let head = answer.split("\r\n\r\n").next().unwrap();
+            assert!(passed.status == 200 || passed.status == 204, "{route}: {head}: {}", passed.text());
+            assert!(passed.body == body.as_bytes(), "{route}: {head}");
+        }
+        provider.await.unwrap();
+    }
+}
+
+/// A call that is in hand leaves in one piece.
+#[tokio::test]
+async fn head_and_body_leave_together() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let house = House::with_stability_at(address).await;
-    let heard = Arc::new(Mutex::new(String::new()));
-    let told = Arc::clone(&heard);
+    let house = House::with_stability_at(listener.local_addr().unwrap()).await;
     let provider = tokio::spawn(async move {
         let (mut tcp, _) = listener.accept().await.unwrap();
-        *told.lock().await = hear(&mut tcp).await;
-        let answer = "HTTP/1.1 200 OK\r\ncontent-type: image/png\r\ncontent-length: 4\r\nset-cookie: a=b\r\n\
-                      x-request-id: theirs\r\n\r\n\x7fPNG";
-        tcp.write_all(answer.as_bytes()).await.unwrap();
+        let mut first = vec![0; 64 * 1024];
+        let read = tcp.read(&mut first).await.unwrap();
+        tcp.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        String::from_utf8_lossy(&first[..read]).into_owned()
     });
-    let mut wire = native(&house).await;
-    let body = form(&[("prompt", "a fox")]);
-    let headers = [
-        FORM,
-        ("authorization", "Bearer the-callers"),
-        ("cookie", "session=1"),
-        ("connection", "keep-alive, x-hop"),
-        ("x-hop", "1"),
-        ("te", "trailers"),
-        ("accept", "image/*"),
-        ("user-agent", "requests/2"),
-        ("stability-client-id", "me"),
-    ];
-    let answer = wire.post("/stability/v2beta/stable-image/generate/core?x=1", &headers, &body).await;
-    provider.await.unwrap();
-    assert_eq!((answer.status, answer.body.as_slice()), (200, b"\x7fPNG".as_slice()));
-    assert_eq!((answer.header("set-cookie"), answer.header("x-request-id")), (None, Some("theirs")));
-    let heard = heard.lock().await.to_lowercase();
-    assert!(heard.starts_with("post /prefix/v2beta/stable-image/generate/core?x=1 http/1.1\r\n"), "{heard}");
-    for line in [
-        format!("host: {address}"),
-        "accept: image/*".into(),
-        "user-agent: requests/2".into(),
-        "stability-client-id: me".into(),
-        "authorization: bearer sk-bare".into(),
-    ] {
-        assert!(heard.contains(&format!("\r\n{line}\r\n")), "{line} is missing: {heard}");
-    }
-    for word in ["the-callers", "cookie", "x-hop", "\r\nte:", "x-forwarded"] {
-        assert!(!heard.contains(word), "{word} went on: {heard}");
-    }
-    assert!(heard.ends_with(&String::from_utf8(body).unwrap().to_lowercase()), "{heard}");
+    let (_, fields) = WAYS[1];
+    let body = form(fields);
+    native(&house).await.post("/stability/v2beta/stable-image/generate/sd3", &[FORM], &body).await;
+    let first = provider.await.unwrap();
+    assert!(first.starts_with("POST ") && first.ends_with("--B--\r\n"), "{first}");
 }
 
 /// A request with its body.

@@ -43,6 +43,11 @@ impl Pattern {
         Ok(Self { text: text.into(), segments, open })
     }
 
+    /// As the policy writes it.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// Whether it has a part of that name.
     pub fn names(&self, name: &str) -> bool {
         self.segments.iter().any(|segment| segment.name.as_deref() == Some(name))
@@ -50,17 +55,27 @@ impl Pattern {
 
     /// The named parts of `path`, when it fits. A part is never empty.
     pub fn captures<'a>(&'a self, path: &'a str) -> Option<Captures<'a>> {
-        let mut rest = path.strip_prefix('/')?.split('/');
+        let mut rest = Some(path.strip_prefix('/')?);
         let mut captures = Vec::new();
         for segment in &self.segments {
-            let part = rest.next()?.strip_prefix(&*segment.before)?.strip_suffix(&*segment.after)?;
+            let (part, after) = first(rest?);
+            rest = after;
+            let part = part.strip_prefix(&*segment.before)?.strip_suffix(&*segment.after)?;
             match &segment.name {
                 Some(name) if !part.is_empty() => captures.push((&**name, part)),
                 None if part.is_empty() => {}
                 _ => return None,
             }
         }
-        (self.open || rest.next().is_none()).then_some(captures)
+        (self.open || rest.is_none()).then_some(captures)
+    }
+}
+
+/// The first segment, and what follows its slash.
+fn first(path: &str) -> (&str, Option<&str>) {
+    match path.bytes().position(|byte| byte == b'/') {
+        Some(at) => (path.get(..at).unwrap_or_default(), path.get(at + 1..)),
+        None => (path, None),
     }
 }
 

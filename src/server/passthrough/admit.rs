@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use http::header;
+use http::{Method, header};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::{Error, Result};
@@ -51,8 +51,11 @@ impl Passthrough {
         }
         let found = find(&snapshot, named, &method, below)?;
         let looked = found.looks();
-        let (priced, watch) = self.price(session, &snapshot, &found).await?;
-        journey.watch = watch;
+        let (priced, rest) = self.price(session, &snapshot, &found).await?;
+        match rest {
+            Rest::InHand(body) => journey.in_hand = Some(body),
+            Rest::Comes(watch) => journey.watch = watch,
+        }
         let endpoint = snapshot.endpoint(found.provider).ok_or(Refusal::Internal)?;
         let (_, prefix) = endpoint.base_url.url().map(origin).ok_or(Refusal::Internal)?;
         let query = query.map(|query| credential::without_key(&query)).filter(|query| !query.is_empty());
@@ -70,7 +73,7 @@ impl Passthrough {
             tenant: who,
             provider: found.provider,
             priced,
-            call: format!("{method} {}", found.route.path),
+            call: [&*method, " ", found.route.path.as_str()].concat(),
             arrived: journey.arrived,
             received: journey.received,
         };
@@ -89,7 +92,7 @@ impl Passthrough {
         session: &mut Session,
         snapshot: &Snapshot,
         found: &Found<'_>,
-    ) -> Result<(Priced, Option<Watch>), Refused> {
+    ) -> Result<(Priced, Rest), Refused> {
         let looks = found.looks();
         let length = content_length(session.req_header());
         let (seen, whole) =
@@ -100,7 +103,8 @@ impl Passthrough {
             let detail = "this call's price stands in its body: send the body without `Content-Encoding`".to_owned();
             return Err(Refusal::UnsupportedMediaType(detail).into());
         }
-        let fields = Fields::of(found.captures.clone(), text(header::CONTENT_TYPE), &seen, whole);
+        let kind = text(header::CONTENT_TYPE);
+        let fields = Fields::of(&found.fields, found.captures.clone(), kind, &seen, whole);
         let body_bytes = if whole { seen.len() as u64 } else { length.unwrap_or(u64::MAX) };
         let asking = Asking {
             catalog: &snapshot.catalog,
@@ -112,8 +116,23 @@ impl Passthrough {
             let pointer = if unpriced.field.starts_with('/') { unpriced.field } else { format!("/{}", unpriced.field) };
             Refusal::InvalidRequest { pointer, detail: format!("{}; nothing was sent", unpriced.detail) }
         })?;
-        Ok((priced, fields.watch(&found.fields).filter(|_| looks)))
+        let all = if looks { whole } else { session.as_downstream_mut().is_body_empty() };
+        // Whether an answer to HEAD has a body is Pingora's to know.
+        let rest = if all && session.req_header().method != Method::HEAD {
+            Rest::InHand(seen)
+        } else {
+            Rest::Comes(fields.watch(&found.fields).filter(|_| looks))
+        };
+        Ok((priced, rest))
     }
+}
+
+/// What there is of a body beyond the look at it.
+enum Rest {
+    /// Nothing: this is all.
+    InHand(Vec<u8>),
+    /// It still comes, and may not take back what was said.
+    Comes(Option<Watch>),
 }
 
 /// Why a call does not go on: it is refused, or its caller is gone.
@@ -185,9 +204,11 @@ async fn look(session: &mut Session, length: Option<u64>) -> Result<(Vec<u8>, bo
     if expects_leave(session.req_header()) {
         session.write_continue_response().await?;
     }
-    session.enable_retry_buffering();
-    sip(session, SIP);
     let fits = length.is_some_and(|length| length <= LOOK as u64);
+    if !fits || session.req_header().method == Method::HEAD {
+        session.enable_retry_buffering();
+    }
+    sip(session, SIP);
     let mut seen = Vec::new();
     let mut whole = session.is_body_done();
     while !whole && (fits || seen.len() + SIP <= LOOK) {

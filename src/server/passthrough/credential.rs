@@ -47,24 +47,37 @@ fn parameters(query: &str) -> impl Iterator<Item = &str> {
     query.split('&')
 }
 
+/// Whether a header is the caller's own, and stays here.
+pub(super) fn is_callers(name: &HeaderName) -> bool {
+    HEADERS.iter().chain(&PRIVATE).any(|own| own == name)
+}
+
 /// Takes out what is the caller's and puts in what is the gateway's. `Err` when the credential cannot stand in a header.
 pub(super) fn exchange(head: &mut RequestHeader, auth: Auth, credential: Option<&Secret>) -> Result<(), ()> {
     for name in HEADERS.iter().chain(&PRIVATE) {
         head.remove_header(name);
     }
+    match header(auth, credential)? {
+        Some((name, value)) => head.insert_header(name, value).map_err(drop),
+        None => Ok(()),
+    }
+}
+
+/// The header that carries the gateway's credential, if one does. `Err` when it cannot stand in a header.
+pub(super) fn header(auth: Auth, credential: Option<&Secret>) -> Result<Option<(&'static str, HeaderValue)>, ()> {
     let Some(credential) = credential else {
-        return Ok(());
+        return Ok(None);
     };
     let key = credential.reveal();
     let (name, value) = match auth {
-        Auth::None => return Ok(()),
+        Auth::None => return Ok(None),
         Auth::Basic => ("authorization", format!("Basic {}", STANDARD.encode_to_string(key.as_bytes()))),
-        Auth::Bearer => ("authorization", format!("Bearer {key}")),
+        Auth::Bearer => ("authorization", ["Bearer ", key].concat()),
         Auth::Header(name) => (name, key.to_owned()),
     };
     let mut value = HeaderValue::from_str(&value).map_err(drop)?;
     value.set_sensitive(true);
-    head.insert_header(name, value).map(drop).map_err(drop)
+    Ok(Some((name, value)))
 }
 
 #[cfg(test)]

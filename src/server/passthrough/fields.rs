@@ -3,7 +3,10 @@
 //! Why it exists: the price is known before anything is sent, and a body may be megabytes of pictures. What it refuses to
 //! know: prices. A field that was not seen in a body that goes on is said to be beyond, and never to be absent.
 
-use serde_json::Value;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Map, Value};
 
 use super::rest::Watch;
 use super::skeleton::Skeleton;
@@ -24,7 +27,7 @@ pub(super) struct Fields<'a> {
 
 /// What a look at the beginning of a body showed.
 enum Look {
-    /// A JSON object; whether it is whole.
+    /// The wanted members of a JSON object; whether it is whole.
     Json(Value, bool),
     /// Text parts of a form by name; whether it is whole.
     Form(Vec<(String, String)>, bool),
@@ -33,12 +36,18 @@ enum Look {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads the beginning of a body, or all of it when it is `whole`.
-    pub(super) fn of(captures: Captures<'a>, content_type: Option<&str>, seen: &[u8], whole: bool) -> Self {
+    /// Reads what `wanted` asks of the beginning of a body, or of all of it when it is `whole`.
+    pub(super) fn of(
+        wanted: &[&Field],
+        captures: Captures<'a>,
+        content_type: Option<&str>,
+        seen: &[u8],
+        whole: bool,
+    ) -> Self {
         let boundary = content_type.and_then(boundary);
         let body = match &boundary {
             Some(boundary) => Look::Form(parts(seen, boundary), whole),
-            None => json(seen, whole),
+            None => json(wanted, seen, whole),
         };
         Self { captures, boundary, body }
     }
@@ -104,20 +113,88 @@ pub(super) fn at<'v>(object: &'v Value, pointer: &str) -> Option<&'v Value> {
     }
 }
 
-fn json(seen: &[u8], whole: bool) -> Look {
+fn json(wanted: &[&Field], seen: &[u8], whole: bool) -> Look {
+    let members = |text: &[u8]| {
+        let mut json = serde_json::Deserializer::from_slice(text);
+        let members = Wanted(wanted).deserialize(&mut json).ok()?;
+        json.end().ok().map(|()| Value::Object(members))
+    };
     // What holds no picture has nothing to leave out.
     if whole && seen.len() <= WORDS {
-        let object = serde_json::from_slice(seen).ok().filter(Value::is_object);
-        return object.map_or(Look::Nothing, |object| Look::Json(object, true));
+        return members(seen).map_or(Look::Nothing, |object| Look::Json(object, true));
     }
     let mut skeleton = Skeleton::of_at_most(LOOK);
     skeleton.feed(seen);
     let (kept, whole) = if whole { (skeleton.whole(), true) } else { (skeleton.so_far(), false) };
-    let object = kept.and_then(|kept| serde_json::from_slice::<Value>(&kept).ok()).filter(Value::is_object);
-    match (object, whole) {
+    match (kept.and_then(|kept| members(&kept)), whole) {
         (Some(object), whole) => Look::Json(object, whole),
         (None, true) => Look::Nothing,
         (None, false) => Look::Json(Value::Null, false),
+    }
+}
+
+/// Reads the members of an object to which a pointer of these fields leads.
+#[derive(Clone, Copy)]
+struct Wanted<'w>(&'w [&'w Field]);
+
+impl Wanted<'_> {
+    fn has(&self, member: &str) -> bool {
+        let leads = |pointer: &str| {
+            let after = pointer.strip_prefix('/').and_then(|pointer| pointer.strip_prefix(member));
+            // A pointer with an escape may lead anywhere.
+            after.is_some_and(|after| after.is_empty() || after.starts_with('/')) || pointer.contains('~')
+        };
+        self.0.iter().any(|field| field.place == Place::Json && leads(&field.name))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Wanted<'_> {
+    type Value = Map<String, Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Wanted<'_> {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+        let mut members = Map::new();
+        while let Some(name) = object.next_key_seed(Name(self))? {
+            match name {
+                Some(name) => drop(members.insert(name, object.next_value()?)),
+                None => drop(object.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(members)
+    }
+}
+
+/// Reads a member's name, if it is wanted.
+struct Name<'w>(Wanted<'w>);
+
+impl<'de> DeserializeSeed<'de> for Name<'_> {
+    type Value = Option<String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name<'_> {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.has(name).then(|| name.to_owned()))
     }
 }
 
@@ -196,35 +273,48 @@ mod tests {
         Field { place, name: name.into(), default: None }
     }
 
+    /// Of a call whose fields are all wanted.
+    fn of<'a>(captures: Captures<'a>, kind: Option<&str>, body: &[u8], whole: bool) -> Fields<'a> {
+        let wanted = ["/deep/size", "/n", "/quality", "/model", "/a~1b"].map(|name| field(Place::Json, name));
+        Fields::of(&wanted.each_ref(), captures, kind, body, whole)
+    }
+
     #[test]
     fn a_form_is_read_as_far_as_it_came() {
         let body = "--B\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nsd3.5-large\r\n\
                     --B\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a.png\"\r\n\r\n\x00\x01\r\n\
                     --B\r\nContent-Disposition: form-data; name=\"n\"\r\n\r\n2";
         let kind = Some("multipart/form-data; boundary=\"B\"");
-        let fields = Fields::of(Vec::new(), kind, body.as_bytes(), false);
+        let fields = of(Vec::new(), kind, body.as_bytes(), false);
         assert_eq!(fields.read(&field(Place::Form, "model")), Reading::Is("sd3.5-large".into()));
         assert_eq!(fields.read(&field(Place::Form, "image")), Reading::Beyond, "a file is no text");
         assert_eq!(fields.read(&field(Place::Form, "n")), Reading::Beyond);
         let whole = format!("{body}\r\n--B--\r\n");
-        let fields = Fields::of(Vec::new(), kind, whole.as_bytes(), true);
+        let fields = of(Vec::new(), kind, whole.as_bytes(), true);
         assert_eq!(fields.read(&field(Place::Form, "n")), Reading::Is("2".into()));
         assert_eq!(fields.read(&field(Place::Form, "image")), Reading::Absent);
         let twice = format!("{body}\r\n--B\r\nContent-Disposition: form-data; name=\"n\"\r\n\r\n7\r\n--B--");
-        let fields = Fields::of(Vec::new(), kind, twice.as_bytes(), true);
+        let fields = of(Vec::new(), kind, twice.as_bytes(), true);
         assert_eq!(fields.read(&field(Place::Form, "n")), Reading::Is("2, 7".into()), "which no price knows");
     }
 
     #[test]
     fn json_is_read_as_far_as_it_came() {
         let body = br#"{"model":"m","deep":{"size":"1024x1024"},"n":3,"prompt":"a fo"#;
-        let fields = Fields::of(Vec::new(), Some("application/json"), body, false);
+        let fields = of(Vec::new(), Some("application/json"), body, false);
         assert_eq!(fields.read(&field(Place::Json, "/deep/size")), Reading::Is("1024x1024".into()));
         assert_eq!(fields.read(&field(Place::Json, "/n")), Reading::Is("3".into()));
         assert_eq!(fields.read(&field(Place::Json, "/quality")), Reading::Beyond);
-        let fields = Fields::of(Vec::new(), None, br#"{"model":null}"#, true);
+        let fields = of(Vec::new(), None, br#"{"model":null}"#, true);
         assert_eq!(fields.read(&field(Place::Json, "/model")), Reading::Absent);
-        let fields = Fields::of(vec![("model", "a%2Fb%zz")], None, b"", true);
+        let fields = of(Vec::new(), None, br#"{"n":{"n":1},"a/b":"x","n":[2],"nn":{"n":3},"n":4}"#, true);
+        assert_eq!(fields.read(&field(Place::Json, "/n")), Reading::Is("4".into()), "the last is what counts");
+        assert_eq!(fields.read(&field(Place::Json, "/a~1b")), Reading::Is("x".into()));
+        for broken in [r#"{"n":1"#, r#"{"n":1} {}"#, r#"{"x":[}"#, r#"["n"]"#, "1", ""] {
+            let fields = of(Vec::new(), None, broken.as_bytes(), true);
+            assert_eq!(fields.read(&field(Place::Json, "/n")), Reading::Absent, "{broken}");
+        }
+        let fields = of(vec![("model", "a%2Fb%zz")], None, b"", true);
         assert_eq!(fields.read(&field(Place::Path, "model")), Reading::Is("a/b%zz".into()));
     }
 }

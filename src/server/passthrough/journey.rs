@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
+use http::header;
 use jiff::Timestamp;
-use pingora::ErrorSource;
+use pingora::http::ResponseHeader;
+use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -33,6 +35,8 @@ pub(super) struct Journey {
     pub(super) way: Option<Way>,
     pub(super) transit: Option<Transit>,
     pub(super) answer: Answer,
+    /// Its body, when all of it was read.
+    pub(super) in_hand: Option<Vec<u8>>,
     /// What the rest of its body may not take back.
     pub(super) watch: Option<Watch>,
     /// Whether its body contradicted itself.
@@ -75,6 +79,7 @@ impl Journey {
             way: None,
             transit: None,
             answer: Answer::default(),
+            in_hand: None,
             watch: None,
             contradicts: false,
             sent: false,
@@ -84,8 +89,25 @@ impl Journey {
         }
     }
 
+    /// Where it goes, once it is let by.
+    pub(super) fn way(&self) -> Result<(&Way, &Endpoint)> {
+        let way = self.way.as_ref().ok_or_else(|| internal("no way"))?;
+        Ok((way, way.endpoint().ok_or_else(|| internal("no endpoint"))?))
+    }
+
+    /// Its answer begins: what is kept of it, and what the caller is told beside it.
+    pub(super) fn answered(&mut self, head: &mut ResponseHeader) -> Result<()> {
+        let Some(way) = &self.way else { return Ok(()) };
+        self.answer.begin(head, way.metered);
+        // A cookie of the provider's would be one caller's, and is the gateway's.
+        head.remove_header(&header::SET_COOKIE);
+        head.insert_header("tollgate-request-id", &*self.request_id)?;
+        head.insert_header("tollgate-model", &*way.name)?;
+        head.insert_header("tollgate-policy", &*way.snapshot.digest)
+    }
+
     /// What an error means for the money: nothing left, nothing whole left, or who knows.
-    pub(super) fn fault(&self, error: &pingora::Error) -> Fault {
+    pub(super) fn fault(&self, error: &Error) -> Fault {
         let downstream = *error.esource() == ErrorSource::Downstream;
         let billed = match (self.sent, self.complete, downstream) {
             // A provider does not begin what it has not wholly heard: the length that was announced did not come.
@@ -94,11 +116,11 @@ impl Journey {
         };
         let (blame, detail) = match (downstream, self.sent, error.etype()) {
             (true, ..) => (Blame::Caller, "The caller went away.".to_owned()),
-            (false, false, pingora::ErrorType::TLSHandshakeFailure) => (Blame::Provider, untrusted(error)),
+            (false, false, ErrorType::TLSHandshakeFailure) => (Blame::Provider, untrusted(error)),
             (false, false, _) => (Blame::Provider, "The provider cannot be reached.".to_owned()),
             (false, true, _) => (Blame::Provider, "The provider gave no whole answer.".to_owned()),
         };
-        let late = matches!(error.etype(), pingora::ErrorType::ReadTimedout | pingora::ErrorType::WriteTimedout);
+        let late = matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout);
         let class = match (downstream, late) {
             (true, _) => Class::Reject,
             (false, true) => Class::TimeOut,
@@ -108,7 +130,7 @@ impl Journey {
     }
 
     /// The end of its account.
-    pub(super) async fn end(&mut self, engine: &Arc<Engine>, method: &'static str, error: Option<&pingora::Error>) {
+    pub(super) async fn end(&mut self, engine: &Arc<Engine>, method: &'static str, error: Option<&Error>) {
         let fault = error.map(|error| self.fault(error));
         let status = self.refused.map(|(_, status)| status).or_else(|| self.answer.status()).unwrap_or(499);
         let outcome = match (self.refused, &fault) {
@@ -134,8 +156,14 @@ impl Journey {
     }
 }
 
+/// A mistake of ours.
+#[expect(clippy::unnecessary_box_returns, reason = "Pingora's errors are boxed")]
+pub(super) fn internal(why: &'static str) -> Box<Error> {
+    Error::explain(ErrorType::InternalError, why)
+}
+
 /// Why there is no TLS with a provider, such as a certificate that nobody vouches for: the innermost cause.
-fn untrusted(error: &pingora::Error) -> String {
+fn untrusted(error: &Error) -> String {
     let told = error.context.as_ref().map_or("no reason was given", |context| context.as_str());
     let told = told.rsplit_once(", SNI: ").map_or(told, |(told, _)| told);
     let cause = told.rsplit_once("cause: ").map_or(told, |(_, cause)| cause);

@@ -5,13 +5,15 @@
 //! What it refuses to know: what pictures look like, and what a dialect's words mean. Nothing is ever sent twice.
 //! To add a place where a vendor's SDK puts its key: `credential`. To add a call: a route in the policy, and no code.
 //!
-//! `socket` is a caller's connection, `admit` what is decided first, `proxy` the way of one call through Pingora's phases, `journey` what is known of it,
-//! `rest` what the rest of a body may not take back, `address` where it goes, `answer` and `skeleton` what is kept of what comes back.
+//! `socket` is a caller's connection, `admit` what is decided first, `proxy` the way of one call through Pingora's phases,
+//! `exchange` the shorter way of a call that is in hand, `journey` what is known of a call, `rest` what the rest of a body
+//! may not take back, `address` where it goes, `answer` and `skeleton` what is kept of what comes back.
 
 mod address;
 mod admit;
 mod answer;
 mod credential;
+mod exchange;
 mod fields;
 mod journey;
 mod proxy;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::apps::{HttpServerApp as _, ServerApp as _};
+use pingora::connectors::ConnectorOptions;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
 use pingora::tls::{RootCertStore, load_platform_certs_incl_env_into_store};
@@ -36,6 +39,7 @@ use super::parting::Parting;
 use super::{Bounds, Server};
 use crate::engine::Engine;
 use crate::transport::install_tls;
+use exchange::Lines;
 use proxy::Passthrough;
 use socket::Socket;
 
@@ -58,7 +62,8 @@ impl Server {
             ca_file: unread_roots(),
             ..ServerConf::default()
         };
-        let app = Arc::new(http_proxy(&Arc::new(conf), Passthrough::new(engine, &bounds, always)));
+        let lines = Lines::new(Some(ConnectorOptions::from_server_conf(&conf)));
+        let app = Arc::new(http_proxy(&Arc::new(conf), Passthrough::new(engine, &bounds, always, lines)));
         let (stop, stopped) = watch::channel(false);
         let parting = Parting::default();
         let accepting = tokio::spawn(accept(listener, app, bounds, parting.clone(), stopped));

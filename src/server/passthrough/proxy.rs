@@ -19,7 +19,8 @@ use tokio::sync::Semaphore;
 use super::address::{Addresses, origin};
 use super::admit::{Refused, socket};
 use super::credential;
-use super::journey::Journey;
+use super::exchange::Lines;
+use super::journey::{Journey, internal};
 use crate::domain::fault::{Billed, Class};
 use crate::domain::refusal::{Doubt, Refusal};
 use crate::engine::Engine;
@@ -32,6 +33,7 @@ pub(super) struct Passthrough {
     pub(super) engine: Arc<Engine>,
     pub(super) slots: Arc<Semaphore>,
     pub(super) always: bool,
+    pub(super) lines: Lines,
     addresses: Addresses,
     body_idle: Duration,
     write_time: Duration,
@@ -39,15 +41,24 @@ pub(super) struct Passthrough {
 
 impl Passthrough {
     /// `always`: also while the policy has it off.
-    pub(super) fn new(engine: Arc<Engine>, bounds: &Bounds, always: bool) -> Self {
+    pub(super) fn new(engine: Arc<Engine>, bounds: &Bounds, always: bool, lines: Lines) -> Self {
         Self {
             engine,
             always,
+            lines,
             addresses: Addresses::default(),
             slots: Arc::new(Semaphore::new(bounds.in_flight.min(Semaphore::MAX_PERMITS))),
             body_idle: bounds.body_idle,
             write_time: bounds.write_time,
         }
+    }
+
+    /// Whom to connect to.
+    pub(super) async fn peer(&self, journey: &Journey) -> Result<HttpPeer> {
+        let unknown = || Error::explain(ErrorType::ConnectError, "the provider's name has no address");
+        let (way, endpoint) = journey.way()?;
+        let base = endpoint.base_url.url().ok_or_else(unknown)?;
+        self.addresses.peer(base, way.snapshot.native.patience).await.ok_or_else(|| unknown().into_up())
     }
 
     /// Says no, and leaves the connection clean or closed.
@@ -113,12 +124,16 @@ impl ProxyHttp for Passthrough {
         }
     }
 
+    /// Pingora's own way is for what must be streamed up.
+    async fn proxy_upstream_filter(&self, session: &mut Session, journey: &mut Self::CTX) -> Result<bool> {
+        match journey.in_hand.take() {
+            Some(body) => self.exchange(session, journey, &body).await.map(|()| false),
+            None => Ok(true),
+        }
+    }
+
     async fn upstream_peer(&self, _: &mut Session, journey: &mut Self::CTX) -> Result<Box<HttpPeer>> {
-        let unknown = || Error::explain(ErrorType::ConnectError, "the provider's name has no address");
-        let way = journey.way.as_ref().ok_or_else(unknown)?;
-        let base = way.endpoint().and_then(|endpoint| endpoint.base_url.url()).ok_or_else(unknown)?;
-        let peer = self.addresses.peer(base, way.snapshot.native.patience).await;
-        let mut peer = peer.ok_or_else(|| unknown().into_up())?;
+        let mut peer = self.peer(journey).await?;
         // No other protocol may take the place of the one that is metered.
         peer.options.http_upstream_request_policy =
             pingora::upstreams::peer::HttpUpstreamRequestPolicy::deny_upgrades();
@@ -131,9 +146,7 @@ impl ProxyHttp for Passthrough {
         head: &mut RequestHeader,
         journey: &mut Self::CTX,
     ) -> Result<()> {
-        let internal = |why: &'static str| Error::explain(ErrorType::InternalError, why);
-        let way = journey.way.as_ref().ok_or_else(|| internal("no way"))?;
-        let endpoint = way.endpoint().ok_or_else(|| internal("no endpoint"))?;
+        let (way, endpoint) = journey.way()?;
         let (authority, _) = endpoint.base_url.url().map(origin).ok_or_else(|| internal("no address"))?;
         head.set_uri(way.target.parse().map_err(|_| internal("the target is no URI"))?);
         head.insert_header(header::HOST, authority)?;
@@ -168,14 +181,7 @@ impl ProxyHttp for Passthrough {
         if head.status.is_informational() {
             return Ok(());
         }
-        let Some(way) = &journey.way else { return Ok(()) };
-        journey.answer.begin(head, way.metered);
-        // A cookie of the provider's would be one caller's, and is the gateway's.
-        head.remove_header(&header::SET_COOKIE);
-        head.insert_header("tollgate-request-id", &*journey.request_id)?;
-        head.insert_header("tollgate-model", &*way.name)?;
-        head.insert_header("tollgate-policy", &*way.snapshot.digest)?;
-        Ok(())
+        journey.answered(head)
     }
 
     fn response_body_filter(

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use uuid::Uuid;
 
 use super::value::bad;
 use crate::domain::image::Format;
 use crate::domain::refusal::Refusal;
+use crate::engine::new_id;
 
 /// The key of `Authorization: Bearer KEY`; another scheme is no key.
 pub(in crate::server) fn bearer(headers: &HeaderMap) -> Option<Arc<str>> {
@@ -28,7 +28,7 @@ pub(in crate::server) fn request_id(headers: &HeaderMap) -> Arc<str> {
     };
     match headers.get("x-request-id").and_then(|id| id.to_str().ok()).filter(plain) {
         Some(id) => id.into(),
-        None => format!("req_{}", Uuid::now_v7().simple()).into(),
+        None => new_id("req_"),
     }
 }
 

@@ -118,7 +118,7 @@ impl Buckets {
     /// Draws from everything at `at`, when there is room: the places taken, and the limits in shadow that had none.
     pub(super) fn commit(&mut self, asked: Asked<'_>, at: u64) -> (Vec<Place>, Vec<Arc<str>>) {
         let (mut places, mut over) = (Vec::new(), Vec::new());
-        for draw in asked.draws {
+        for draw in asked.draws.iter().filter(|draw| !draw.limits.is_empty()) {
             let owner = self.owner(draw.owner);
             for limit in draw.limits.iter().filter(|limit| counts(limit, asked.apart)) {
                 let bucket = owner.bucket(limit, asked.now, asked.apart);
