@@ -12,8 +12,6 @@ use crate::provider::Reply;
 
 /// The most that is kept of an answer.
 const KEPT: usize = 64 * 1024;
-/// A body that is no longer is kept whole: to leave its texts out would cost more than to read them.
-const SHORT: usize = 16 * 1024;
 /// Enough of a picture to know that it is one.
 const MAGIC: usize = 64;
 
@@ -31,10 +29,8 @@ enum Look {
     Away,
     /// A picture, or so it seems.
     Picture(Vec<u8>),
-    /// JSON that is short so far.
-    Json(Vec<u8>),
-    /// JSON that holds pictures, or so it seems.
-    LongJson(Box<Skeleton>),
+    /// JSON that may hold pictures.
+    Json(Box<Skeleton>),
     /// An error: whatever it is, up to a bound.
     Text(Vec<u8>),
 }
@@ -49,14 +45,14 @@ impl Answer {
             .and_then(|kind| kind.to_str().ok())
             .is_some_and(|kind| kind.contains("json"));
         self.look = match status {
-            200..300 if metered && json => Look::Json(Vec::new()),
+            200..300 if metered && json => Look::Json(Box::new(Skeleton::of_at_most(KEPT))),
             200..300 if metered => Look::Picture(Vec::new()),
             200..300 => Look::Away,
             _ => Look::Text(Vec::new()),
         };
         let headers = match self.look {
             // A success in JSON says everything in its body, wherever it comes from.
-            Look::Away | Look::Json(_) | Look::LongJson(_) => HeaderMap::new(),
+            Look::Away | Look::Json(_) => HeaderMap::new(),
             Look::Picture(_) | Look::Text(_) => head.headers.clone(),
         };
         self.head = Some(Reply { status, headers, body: Bytes::new() });
@@ -66,14 +62,7 @@ impl Answer {
     pub(super) fn feed(&mut self, piece: &[u8]) {
         match &mut self.look {
             Look::Away => {}
-            Look::Json(seen) if seen.len() + piece.len() <= SHORT => seen.extend_from_slice(piece),
-            Look::Json(seen) => {
-                let mut skeleton = Skeleton::of_at_most(KEPT);
-                skeleton.feed(seen);
-                skeleton.feed(piece);
-                self.look = Look::LongJson(Box::new(skeleton));
-            }
-            Look::LongJson(skeleton) => skeleton.feed(piece),
+            Look::Json(skeleton) => skeleton.feed(piece),
             Look::Picture(seen) => keep(seen, piece, MAGIC),
             Look::Text(seen) => keep(seen, piece, KEPT),
         }
@@ -88,8 +77,8 @@ impl Answer {
     pub(super) fn end(self) -> Option<Reply> {
         let body = match self.look {
             Look::Away => Bytes::new(),
-            Look::LongJson(skeleton) => skeleton.whole().map(Bytes::from).unwrap_or_default(),
-            Look::Json(seen) | Look::Picture(seen) | Look::Text(seen) => seen.into(),
+            Look::Json(skeleton) => skeleton.whole().map(Bytes::from).unwrap_or_default(),
+            Look::Picture(seen) | Look::Text(seen) => seen.into(),
         };
         self.head.map(|head| Reply { body, ..head })
     }

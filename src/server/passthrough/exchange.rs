@@ -33,7 +33,11 @@ impl Passthrough {
     pub(super) async fn exchange(&self, session: &mut Session, journey: &mut Journey, body: &[u8]) -> Result<()> {
         let peer = self.peer(journey).await?;
         let wire = written(session.req_header(), journey, body)?;
-        let (mut stream, _) = self.lines.get_stream(&peer).await.map_err(Error::into_up)?;
+        let mut stream = match self.lines.reused_stream(&peer).await {
+            Some(stream) => stream,
+            // Boxed: it is long, seldom needed, and would be moved about with every call.
+            None => Box::pin(self.lines.new_stream(&peer)).await.map_err(Error::into_up)?,
+        };
         (journey.sent, journey.complete) = (true, true);
         send(&mut stream, &wire, &peer).await.map_err(Error::into_up)?;
         let mut provider = HttpSession::new_with_options(stream, &peer);
