@@ -328,23 +328,38 @@ async fn an_answer_passes_whole_however_it_is_framed() {
     }
 }
 
-/// A call that is in hand leaves in one piece.
+/// A call that is in hand leaves in one piece, in however many it came.
 #[tokio::test]
 async fn head_and_body_leave_together() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let house = House::with_stability_at(listener.local_addr().unwrap()).await;
-    let provider = tokio::spawn(async move {
-        let (mut tcp, _) = listener.accept().await.unwrap();
-        let mut first = vec![0; 64 * 1024];
-        let read = tcp.read(&mut first).await.unwrap();
-        tcp.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
-        String::from_utf8_lossy(&first[..read]).into_owned()
-    });
-    let (_, fields) = WAYS[1];
-    let body = form(fields);
-    native(&house).await.post("/stability/v2beta/stable-image/generate/sd3", &[FORM], &body).await;
-    let first = provider.await.unwrap();
-    assert!(first.starts_with("POST ") && first.ends_with("--B--\r\n"), "{first}");
+    let (route, fields) = WAYS[1];
+    let body = String::from_utf8(form(fields)).unwrap();
+    let (first, second) = body.split_at(20);
+    let whole = format!("content-length: {}\r\n\r\n{body}", body.len());
+    let chunks = format!(
+        "transfer-encoding: chunked\r\n\r\n{:x}\r\n{first}\r\n{:x}\r\n{second}\r\n0\r\n\r\n",
+        first.len(),
+        second.len()
+    );
+    for framed in [whole, chunks] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let house = House::with_stability_at(listener.local_addr().unwrap()).await;
+        let provider = tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            let mut first = vec![0; 64 * 1024];
+            let read = tcp.read(&mut first).await.unwrap();
+            tcp.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            String::from_utf8_lossy(&first[..read]).into_owned()
+        });
+        let path = format!("/stability/v2beta/stable-image/generate/{route}");
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {}\r\n", FORM.1);
+        let mut wire = native(&house).await;
+        wire.send(format!("{head}{framed}").as_bytes()).await.unwrap();
+        assert_eq!(wire.answer().await.status, 200);
+        let heard = provider.await.unwrap();
+        assert!(heard.starts_with("POST ") && heard.ends_with(&format!("\r\n\r\n{body}")), "{heard}");
+        assert_eq!(heard.matches(&format!("\r\ncontent-length: {}\r\n", body.len())).count(), 1, "{heard}");
+        assert!(!heard.contains("transfer-encoding"), "{heard}");
+    }
 }
 
 /// A request with its body.

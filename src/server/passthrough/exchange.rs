@@ -116,7 +116,7 @@ fn written(head: &RequestHeader, journey: &Journey, body: &[u8]) -> Result<Bytes
     put(&[method, b" ", target, b" HTTP/1.1\r\nhost: ", authority.as_bytes(), b"\r\n"]);
     let mut announced = !body.is_empty();
     for (name, value) in &head.headers {
-        announced |= *name == header::CONTENT_LENGTH;
+        announced |= *name == header::CONTENT_LENGTH || *name == header::TRANSFER_ENCODING;
         let packed = way.metered && *name == header::ACCEPT_ENCODING;
         if !packed && !stays(name) && !credential::is_callers(name) && !is_nominated(&head.headers, name) {
             put(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
