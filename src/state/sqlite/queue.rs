@@ -2,7 +2,7 @@
 //!
 //! Why it exists: new work is bounded, so that a slow disk refuses instead of piling up; ends are not, because each of
 //! them belongs to a generation that was let in, and refusing it would lose money's state. While many generations are
-//! open, or were a moment ago, a batch waits for more: each commit writes the same few pages again. (`PostgreSQL`'s
+//! open, and were for some time, a batch waits for more: each commit writes the same few pages again. (`PostgreSQL`'s
 //! `commit_delay` and `commit_siblings`.) What it refuses to know: SQL.
 
 use std::collections::VecDeque;
@@ -18,6 +18,10 @@ use crate::state::command::Command;
 const MOST_WAITING: usize = 8_192;
 /// Generations that must be open, or have been of late, before a batch waits for more.
 const SIBLINGS: usize = 8;
+/// How many of them must be open in the mean, and over about how long: those who only queued up behind a slow disk would
+/// wait once more.
+const USUAL: f64 = 4.0;
+const LATELY: Duration = Duration::from_millis(50);
 /// How long after the batch before it goes at the latest: for each generation that is open, and at most. A picture takes
 /// seconds. A write waits half of it on average: what that adds to the number of open ones grows slower than it, up to a
 /// thousand generations a second.
@@ -32,12 +36,13 @@ const QUIET: Duration = Duration::from_millis(20);
 pub(super) struct Crowd {
     open: usize,
     of_late: usize,
+    mean: f64,
     seen: Instant,
 }
 
 impl Default for Crowd {
     fn default() -> Self {
-        Self { open: 0, of_late: 0, seen: Instant::now() }
+        Self { open: 0, of_late: 0, mean: 0.0, seen: Instant::now() }
     }
 }
 
@@ -45,12 +50,20 @@ impl Crowd {
     /// So many are open after a commit. Each commit forgets a quarter of what was before.
     pub(super) fn saw(&mut self, open: usize) {
         let before = self.size();
-        *self = Self { open, of_late: open.max(before - before.div_ceil(4)), seen: Instant::now() };
+        let of_late = open.max(before - before.div_ceil(4));
+        *self = Self { open, of_late, mean: self.mean(), seen: Instant::now() };
     }
 
     /// Whether writers had better wait for each other.
     pub(super) fn is_dense(&self) -> bool {
-        self.size() >= SIBLINGS
+        self.size() >= SIBLINGS && self.mean() >= USUAL
+    }
+
+    /// How many were open in the mean, the longer ago the less.
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    fn mean(&self) -> f64 {
+        let (span, lately) = (self.seen.elapsed().as_secs_f64(), LATELY.as_secs_f64());
+        self.mean + (self.open as f64 - self.mean) * span / (span + lately)
     }
 
     fn size(&self) -> usize {
@@ -127,10 +140,10 @@ impl Queue {
 
     /// Waits in a crowd until all of it, or `most`, have come; no longer than a moment.
     fn gather<'q>(&'q self, mut line: MutexGuard<'q, Line>, most: usize, crowd: Crowd) -> MutexGuard<'q, Line> {
-        let size = crowd.size();
-        if size < SIBLINGS {
+        if !crowd.is_dense() {
             return line;
         }
+        let size = crowd.size();
         line.wanted = size.min(most);
         let delay = DELAY_EACH.saturating_mul(u32::try_from(size).unwrap_or(u32::MAX)).min(MOST_DELAY);
         self.filled.wait_timeout_while(line, delay, Line::is_short).unwrap_or_else(PoisonError::into_inner).0
@@ -161,6 +174,7 @@ mod tests {
         let mut crowd = Crowd::default();
         assert!(!crowd.is_dense());
         crowd.saw(32);
+        tokio::time::advance(LATELY / 3).await;
         assert!(crowd.is_dense());
         crowd.saw(0);
         assert!(crowd.is_dense(), "they may ask again");
@@ -174,7 +188,23 @@ mod tests {
         tokio::time::advance(QUIET).await;
         assert!(!crowd.is_dense(), "nobody asked again");
         crowd.saw(9);
-        tokio::time::advance(QUIET).await;
+        tokio::time::advance(LATELY).await;
         assert!(crowd.is_dense(), "nine wait for their pictures");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_behind_a_slow_disk_is_no_crowd() {
+        let mut crowd = Crowd::default();
+        // One at a time for a second, then a stall of 20 ms, after which twelve are there at once.
+        for _ in 0..1_000 {
+            crowd.saw(1);
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        tokio::time::advance(Duration::from_millis(20)).await;
+        for open in (1..=12).chain((0..12).rev()) {
+            crowd.saw(open);
+            assert!(!crowd.is_dense(), "{open}");
+            tokio::time::advance(Duration::from_micros(200)).await;
+        }
     }
 }
