@@ -17,8 +17,9 @@ use crate::state::{Durability, LedgerFault};
 /// Microseconds of a day.
 const DAY: i64 = 86_400_000_000;
 
-/// How long a statement waits for another process, e.g. a backup.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a statement waits for another's transaction, such as a backup's, and how long before it looks again.
+const PATIENCE: Duration = Duration::from_secs(5);
+const MOMENT: Duration = Duration::from_micros(500);
 
 /// A writer's connection and what it found.
 pub(super) struct Opened {
@@ -39,6 +40,12 @@ impl Drop for Lock {
         // Closing would do, but for a child process that was forked in this moment and still has the descriptor.
         let _ = self.0.unlock();
     }
+}
+
+/// Whether to look again. Most are over within milliseconds; who sleeps longer each time, as `SQLite` would, sleeps on.
+pub(super) fn wait(times: i32) -> bool {
+    std::thread::sleep(MOMENT);
+    MOMENT.saturating_mul(u32::try_from(times).unwrap_or(0)) < PATIENCE
 }
 
 /// Opens the file for its one writer, making it when there is none.
@@ -73,7 +80,7 @@ pub(super) fn beside(path: &Path) -> Result<Connection, LedgerFault> {
 pub(super) fn checkpointer(path: &Path) -> Result<Connection, LedgerFault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
-        connection.busy_timeout(PATIENCE)?;
+        connection.busy_handler(Some(wait))?;
         connection.pragma_update(None, "mmap_size", 0)?;
         connection.pragma_update(None, "synchronous", "normal")?;
         Ok(connection)
@@ -85,7 +92,7 @@ pub(super) fn checkpointer(path: &Path) -> Result<Connection, LedgerFault> {
 pub(super) fn reader(path: &Path) -> Result<Connection, LedgerFault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
-        connection.busy_timeout(PATIENCE)?;
+        connection.busy_handler(Some(wait))?;
         connection.pragma_update(None, "mmap_size", 0)?;
         let version = version(&connection)?;
         Ok((connection, version))
@@ -110,7 +117,7 @@ fn alone(path: &Path) -> Result<Lock, LedgerFault> {
 }
 
 fn set_up(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_handler(Some(wait))?;
     connection.set_prepared_statement_cache_capacity(32);
     // A write-ahead log outlives a kill by itself; FULL also flushes it at each commit, NORMAL only before it is copied
     // into the file, which keeps the file whole at a power cut but may lose the last commits.

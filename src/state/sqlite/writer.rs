@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
@@ -52,7 +51,7 @@ type Opened = HashMap<Arc<str>, Written>;
 impl Writer {
     /// Starts the thread on its own connection to the file at `path`.
     pub(super) fn start(connection: Connection, path: &Path, durability: Durability) -> Result<Self, LedgerFault> {
-        let checkpointer = Checkpointer::start(path)?;
+        let checkpointer = Checkpointer::start(path, durability)?;
         let queue = Arc::new(Queue::default());
         let pen = Arc::new(Mutex::new(Pen {
             connection,
@@ -120,9 +119,9 @@ fn run(pen: &Mutex<Pen>, queue: &Queue) {
 impl Pen {
     /// Commits one command, unless another process is writing: then it is given back.
     fn commit_at_once(&mut self, command: Command) -> Option<Command> {
-        let patience = |span| self.connection.busy_timeout(span);
-        let begun = patience(Duration::ZERO).and_then(|()| begin(&self.connection));
-        if patience(schema::PATIENCE).and(begun).is_err() {
+        let patience = |waits| self.connection.busy_handler(waits);
+        let begun = patience(None).and_then(|()| begin(&self.connection));
+        if patience(Some(schema::wait)).and(begun).is_err() {
             return Some(command);
         }
         self.finish(&mut vec![command]);
