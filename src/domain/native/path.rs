@@ -55,27 +55,17 @@ impl Pattern {
 
     /// The named parts of `path`, when it fits. A part is never empty.
     pub fn captures<'a>(&'a self, path: &'a str) -> Option<Captures<'a>> {
-        let mut rest = Some(path.strip_prefix('/')?);
+        let mut rest = path.strip_prefix('/')?.split('/');
         let mut captures = Vec::new();
         for segment in &self.segments {
-            let (part, after) = first(rest?);
-            rest = after;
-            let part = part.strip_prefix(&*segment.before)?.strip_suffix(&*segment.after)?;
+            let part = rest.next()?.strip_prefix(&*segment.before)?.strip_suffix(&*segment.after)?;
             match &segment.name {
                 Some(name) if !part.is_empty() => captures.push((&**name, part)),
                 None if part.is_empty() => {}
                 _ => return None,
             }
         }
-        (self.open || rest.is_none()).then_some(captures)
-    }
-}
-
-/// The first segment, and what follows its slash.
-fn first(path: &str) -> (&str, Option<&str>) {
-    match path.bytes().position(|byte| byte == b'/') {
-        Some(at) => (path.get(..at).unwrap_or_default(), path.get(at + 1..)),
-        None => (path, None),
+        (self.open || rest.next().is_none()).then_some(captures)
     }
 }
 
