@@ -239,7 +239,8 @@ pub struct Opening {
     pub attempts: Vec<Attempt>,
     /// What the budgets must have room for; not read back.
     pub earmarks: Vec<Earmark>,
-    /// How the plan was decided, as one JSON object: what learning and replaying need later.
+    /// How the plan was decided, as one JSON object: what learning and replaying need later. `None` when the closing is
+    /// to say it.
     pub decision: Option<String>,
 }
 
@@ -285,6 +286,8 @@ pub struct Closing {
     pub images: Vec<String>,
     /// What a replay answers, as JSON without the pictures; `None` when the same ask may end otherwise next time.
     pub answer: Option<String>,
+    /// How the plan was decided, if the opening did not say; read back there.
+    pub decision: Option<String>,
     /// Every attempt, none of them held any more.
     pub attempts: Vec<Attempt>,
     /// What is left in the budgets; not read back.

@@ -45,7 +45,7 @@ pub(super) fn normalise(snapshot: &Snapshot, tenant: &str, inbound: &Inbound) ->
 
 impl Engine {
     /// The reservation of a request, empty so far; it is written with its first calls, before they leave.
-    pub(super) fn admit(&self, order: &Order, decision: String) -> Reservation {
+    pub(super) fn admit(&self, order: &Order, decision: Option<String>) -> Reservation {
         let (request, snapshot, inbound) = (&order.request, &order.snapshot, &order.inbound);
         let task = snapshot.catalog.task(request.task).map(|task| task.name.clone()).unwrap_or_default();
         let prompt = request.ask.prompt.as_str();
@@ -69,7 +69,7 @@ impl Engine {
             claim: order.claim.clone(),
             attempts: Vec::new(),
             earmarks: Vec::new(),
-            decision: Some(decision),
+            decision,
         };
         Reservation::new(
             Arc::clone(&self.ledger),

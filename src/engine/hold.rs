@@ -25,6 +25,8 @@ pub(crate) struct Reservation {
     telemetry: Arc<Telemetry>,
     departure: Departure,
     opening: Option<Box<Opening>>,
+    /// How the plan was decided, where the opening does not say.
+    decision: Option<String>,
     id: Arc<str>,
     attempts: Vec<Attempt>,
     purse: Purse,
@@ -110,6 +112,7 @@ impl Reservation {
             telemetry,
             departure,
             opening: Some(Box::new(opening)),
+            decision: None,
             id,
             attempts: Vec::new(),
             purse,
@@ -131,6 +134,11 @@ impl Reservation {
             opening.reserved = course.ahead.worst;
         }
         (self.ahead, self.begun) = (course.ahead, self.attempts.len());
+    }
+
+    /// How the plan was decided: written with the end.
+    pub(crate) fn decided(&mut self, decision: String) {
+        self.decision = Some(decision);
     }
 
     /// Whether a plan may still fit the budget that refused last. The ledger has the last word.
@@ -263,6 +271,7 @@ impl Reservation {
             latency: self.started.elapsed(),
             images: end.images,
             answer: end.answer,
+            decision: self.decision.take(),
             attempts: self.attempts.clone(),
             charges: self.purse.charges(&self.attempts),
         }

@@ -35,11 +35,14 @@ struct KeptServed {
     model: Arc<str>,
     task: Arc<str>,
     steps: Vec<KeptStep>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     rule: Option<Arc<str>>,
     expected_accept: f64,
     expected_micros: i64,
     expected_latency_ms: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     attempts: Vec<KeptAttempt>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     adjustments: Vec<String>,
     policy: Arc<str>,
     /// What its own caller paid, and how it came about for that one.
@@ -53,12 +56,14 @@ struct KeptImage {
     format: String,
     width: u32,
     height: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     seed: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct KeptStep {
     op: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     model: Option<Arc<str>>,
     width: u32,
     height: u32,
@@ -83,6 +88,7 @@ struct KeptAttempt {
     billed: String,
     basis: String,
     outcome: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     detail: String,
     latency_us: u64,
 }
@@ -98,11 +104,22 @@ struct KeptRefusal {
 
 /// The text of an answer; `None` for a refusal that says more than fits here, or that belongs to one caller only.
 pub(super) fn keep(landed: &Landed) -> Option<String> {
-    let kept = match landed {
-        Ok(served) => Kept::Served(Box::new(served.into())),
-        Err(refusal) => Kept::Refused(KeptRefusal::of(refusal)?),
-    };
-    serde_json::to_string(&kept).ok()
+    match landed {
+        Ok(served) => text(&Kept::Served(Box::new(KeptServed::of(served, &served.attempts)))),
+        Err(refusal) => text(&Kept::Refused(KeptRefusal::of(refusal)?)),
+    }
+}
+
+/// The same for the ledger, which has the attempts of an answer in rows of their own.
+pub(super) fn keep_beside_attempts(landed: &Landed) -> Option<String> {
+    match landed {
+        Ok(served) => text(&Kept::Served(Box::new(KeptServed::of(served, &[])))),
+        Err(_) => keep(landed),
+    }
+}
+
+fn text(kept: &Kept) -> Option<String> {
+    serde_json::to_string(kept).ok()
 }
 
 /// The seed of a picture of a kept answer.
@@ -126,7 +143,8 @@ pub(super) fn lasts(refusal: &Refusal) -> bool {
 
 impl Engine {
     /// The answer of such a text, its pictures from the store; `None` when the text is of another version. `attempts`
-    /// stand in for those of the text where the ledger knows better by now; `how` is `None` for the first caller itself.
+    /// stand in for those of the text where the ledger has them, and may know better by now; `how` is `None` for the
+    /// first caller itself.
     pub(super) async fn restore(&self, text: &str, how: Option<How>, attempts: Option<Vec<Attempt>>) -> Option<Landed> {
         match serde_json::from_str(text).ok()? {
             Kept::Refused(refusal) => refusal.restore().map(Err),
@@ -177,8 +195,8 @@ impl Engine {
     }
 }
 
-impl From<&Served> for KeptServed {
-    fn from(served: &Served) -> Self {
+impl KeptServed {
+    fn of(served: &Served, attempts: &[Attempt]) -> Self {
         let image = |image: &ServedImage| KeptImage {
             sha256: image.sha256.to_string(),
             format: image.format.name().to_owned(),
@@ -197,7 +215,7 @@ impl From<&Served> for KeptServed {
             expected_accept: served.expected.accept,
             expected_micros: served.expected.cost.micros(),
             expected_latency_ms: u64::try_from(served.expected.latency.as_millis()).unwrap_or(u64::MAX),
-            attempts: served.attempts.iter().map(KeptAttempt::of).collect(),
+            attempts: attempts.iter().map(KeptAttempt::of).collect(),
             adjustments: served.adjustments.clone(),
             policy: served.policy.clone(),
             cost_micros: served.cost.micros(),

@@ -50,8 +50,10 @@ mod world;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
+use futures_util::future::join;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::domain::catalog::Model;
@@ -259,9 +261,11 @@ impl Engine {
         };
         let times = Times { planning: planning.elapsed(), ..Times::default() };
         let weighed = Weighed::of(&planned);
-        let decision = self.decision(&order, &planned, &view);
-        let mut hold = self.admit(&order, decision);
         let drafts = order.pictures();
+        let decision = || self.decision(&order, &planned, &view);
+        // A job may be ended by another process, which knows nothing of how its plan was decided.
+        let durable = order.inbound.repeat.durable;
+        let mut hold = self.admit(&order, durable.then(decision));
         let mut run = Run {
             engine: self,
             snapshot: &order.snapshot,
@@ -272,7 +276,7 @@ impl Engine {
             deadline: order.deadline(),
             times,
             drafts,
-            durable: order.inbound.repeat.durable,
+            durable,
             moderated: None,
             judged: Vec::new(),
             cut: None,
@@ -280,7 +284,12 @@ impl Engine {
             worth: None,
             denied: None,
         };
-        let mut made = trace::room("execute", run.through(&planned)).await;
+        // Noted while the first call is away.
+        let noted = async {
+            yield_now().await;
+            (!durable).then(decision)
+        };
+        let (mut made, noted) = join(trace::room("execute", run.through(&planned)), noted).await;
         let lesser;
         if let Err(Refusal::BudgetExhausted(full)) = &made
             && let Some(request) = budgets::downgraded(&order.request, &order.snapshot, full)
@@ -294,6 +303,9 @@ impl Engine {
             made = again.map(|made| made.declaring(budgets::declared(&full)));
         }
         let times = run.times;
+        if let Some(decision) = noted {
+            hold.decided(decision);
+        }
         self.conclude(order, hold, made, times, &weighed).await
     }
 

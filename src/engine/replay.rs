@@ -189,11 +189,8 @@ impl Engine {
 
 /// What the ledger keeps for replays of this end.
 pub(super) fn answer(landed: &Landed) -> Option<String> {
-    match landed {
-        Ok(_) => kept::keep(landed),
-        Err(refusal) if kept::lasts(refusal) => kept::keep(landed),
-        Err(_) => None,
-    }
+    let lasts = landed.as_ref().err().is_none_or(kept::lasts);
+    lasts.then(|| kept::keep_beside_attempts(landed)).flatten()
 }
 
 /// A replay in a caller's own words: what it asked is told to it, not what the first caller was warned of.

@@ -189,7 +189,7 @@ pub enum Body {
 impl Body {
     /// JSON of a value that always serialises (strings, numbers, lists and maps with text keys).
     pub fn json(value: &serde_json::Value) -> Self {
-        Self::Json(Bytes::from(value.to_string()))
+        Self::Json(serde_json::to_vec(value).unwrap_or_default().into())
     }
 }
 

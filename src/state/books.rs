@@ -258,6 +258,7 @@ fn generation(row: &Row, words: &Words) -> Result<Record, Misread> {
         latency: span(row, 17)?,
         images: from_json(row, 18)?,
         answer: row.maybe_text(21)?.map(str::to_owned),
+        decision: None,
         attempts: Vec::new(),
         charges: Vec::new(),
     };

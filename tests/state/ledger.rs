@@ -373,6 +373,10 @@ async fn a_later_verdict_of_a_rater_replaces_the_earlier(place: &dyn Place) {
     crate::verdicts::a_later_verdict_of_a_rater_replaces_the_earlier(&*place.open()).await;
 }
 
+async fn a_decision_comes_with_the_opening_or_the_end(place: &dyn Place) {
+    crate::verdicts::a_decision_comes_with_the_opening_or_the_end(&*place.open()).await;
+}
+
 async fn the_first_stop_of_a_policy_stands(place: &dyn Place) {
     crate::verdicts::the_first_stop_of_a_policy_stands(&*place.open()).await;
 }
@@ -404,6 +408,7 @@ over_every_ledger! {
         a_thousand_openers_are_all_durable
         what_never_closed_is_in_doubt_after_reopening
         a_later_verdict_of_a_rater_replaces_the_earlier
+        a_decision_comes_with_the_opening_or_the_end
         the_first_stop_of_a_policy_stands
         pictures_are_read_by_place_with_the_newest_verdict
         a_baseline_stays_while_the_latest_changes

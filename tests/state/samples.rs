@@ -62,6 +62,7 @@ pub(crate) fn closing(id: &str, attempts: Vec<Attempt>) -> Closing {
         latency: Duration::from_secs(5),
         images: if made { vec![format!("{}.png", "cd".repeat(32))] } else { Vec::new() },
         answer: None,
+        decision: None,
         attempts,
         charges: Vec::new(),
     }

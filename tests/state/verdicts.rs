@@ -1,6 +1,7 @@
 //! Verdicts and stopped trials beside the money: on every ledger.
 
 use tollgate::domain::fault::Billed;
+use tollgate::domain::ledger::{Closing, Opening};
 use tollgate::state::Ledger;
 use tollgate::state::trials::{self, Stopped};
 use tollgate::state::verdicts::{Verdict, give, since};
@@ -37,6 +38,20 @@ pub(crate) async fn a_later_verdict_of_a_rater_replaces_the_earlier(ledger: &dyn
     assert_eq!((&*first.generation, &*first.model, &*first.task), ("gen_1", "stability/core", "concept"));
     assert_eq!(first.decision, opening("gen_1", Vec::new()).decision);
     assert_eq!(since(ledger, at(25_000_000)).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn a_decision_comes_with_the_opening_or_the_end(ledger: &dyn Ledger) {
+    let told = |by: &str| Some(format!("{{\"by\":\"{by}\"}}"));
+    for (id, first, last, kept) in [
+        ("gen_1", told("opening"), None, told("opening")),
+        ("gen_2", None, told("end"), told("end")),
+        ("gen_3", None, None, None),
+    ] {
+        ledger.open(Opening { decision: first, ..opening(id, vec![attempt(0, "p/m", 1_000)]) }).await.unwrap();
+        let paid = ended(attempt(0, "p/m", 1_000), Billed::Yes, 1_000);
+        ledger.close(Closing { decision: last, ..closing(id, vec![paid]) }).await.unwrap();
+        assert_eq!(ledger.show(id).await.unwrap().unwrap().opening.decision, kept, "{id}");
+    }
 }
 
 pub(crate) async fn the_first_stop_of_a_policy_stands(ledger: &dyn Ledger) {

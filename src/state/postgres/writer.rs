@@ -328,6 +328,7 @@ fn unopened(opening: &Opening) -> Closing {
         latency: Duration::ZERO,
         images: Vec::new(),
         answer: None,
+        decision: None,
         attempts: released.collect(),
         charges: opening
             .earmarks
