@@ -1,11 +1,12 @@
 //! Copying the write-ahead log back into the file, beside the writer.
 //!
 //! Why it exists: a copy ends with two flushes of the disk. Made by the writer, as `SQLite` does by itself, every request
-//! of that moment waits for them; made by a thread and connection of its own, only that thread does. The same thread has
-//! room for the log allotted before it grows. What it refuses to know: rows. The writer's own limit stays as a net, far
+//! of that moment waits for them; made by a thread and connection of its own, only that thread does. The same thread writes
+//! room for the log before it grows. What it refuses to know: rows. The writer's own limit stays as a net, far
 //! above [`MOST_PAGES`].
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -13,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use tokio::time::Instant;
 
 use super::schema;
 use crate::state::{Durability, LedgerFault};
@@ -20,13 +22,19 @@ use crate::state::{Durability, LedgerFault};
 /// How often it looks.
 const PAUSE: Duration = Duration::from_millis(250);
 /// The longest log, in pages: then the writer is held for a moment, some ten milliseconds with the two flushes of the disk
-/// that go with it, so that the log begins anew. 192 MiB.
+/// that go with it, so that the log begins anew. 192 MiB; twice that before it happens while the disk is slow.
 const MOST_PAGES: i64 = 49_152;
+/// A copy of little that takes longer says that the disk is slow.
+const SLOW: Duration = Duration::from_millis(25);
 
 /// Commits since the last look from which on the log is kept ahead of its writer.
 const BUSY: u64 = 50;
-/// How much room is allotted at a time, in bytes; more is before half of it is used.
-const ROOM: u64 = 16 << 20;
+/// How far ahead, in bytes.
+const AHEAD: u64 = 16 << 20;
+/// What is written at once: nobody else writes the file meanwhile.
+const PIECE: usize = 256 << 10;
+/// Bytes of a page in the log, with its header.
+const FRAME: u64 = 4_096 + 24;
 
 /// The thread's niceness: a tenth of a turn.
 #[cfg(target_os = "linux")]
@@ -108,8 +116,10 @@ fn run(connection: &Connection, mut room: Room, worth: u64, shared: &Shared) {
     while shared.pause() {
         let commits = shared.commits.load(Ordering::Relaxed);
         let new = commits - std::mem::replace(&mut seen, commits);
-        if new >= BUSY {
-            room.keep_ahead();
+        if new >= BUSY
+            && let Ok(pages) = pages_after(connection, "PRAGMA wal_checkpoint(NOOP)")
+        {
+            room.keep_ahead(pages);
         }
         if commits - copied < if new == 0 { 1 } else { worth } {
             continue;
@@ -136,49 +146,59 @@ fn give_way() {}
 fn copy(connection: &Connection, most: i64) -> rusqlite::Result<()> {
     if pages_after(connection, "PRAGMA wal_checkpoint(PASSIVE)")? > most {
         // What came meanwhile as well: the less is left, the shorter the writer is held.
-        pages_after(connection, "PRAGMA wal_checkpoint(PASSIVE)")?;
-        pages_after(connection, "PRAGMA wal_checkpoint(RESTART)")?;
+        let begun = Instant::now();
+        let pages = pages_after(connection, "PRAGMA wal_checkpoint(PASSIVE)")?;
+        if begun.elapsed() < SLOW || pages > 2 * most {
+            pages_after(connection, "PRAGMA wal_checkpoint(RESTART)")?;
+        }
     }
     Ok(())
 }
 
-/// Blocks of the disk for a log that grows. A file system that allots them as it writes holds up, meanwhile, whoever
-/// appends; some milliseconds with the requests of that moment behind them.
+/// Zeros behind a log that grows, so that its writer finds pages that the file has and memory holds. Where it has to make
+/// them, it waits for the file system to allot them; and where those were allotted without being written, for the disk
+/// itself: beside what a flush has written they count as written too, and a frame begins and ends within a page. They are
+/// on the disk before the writer comes to them: a flush that has yet to place them would hold them meanwhile.
 struct Room {
     path: PathBuf,
     log: Option<File>,
-    allotted: u64,
+    zeros: Box<[u8]>,
 }
 
 impl Room {
     fn of(path: &Path) -> Self {
         let mut name = path.as_os_str().to_owned();
         name.push("-wal");
-        Self { path: name.into(), log: None, allotted: 0 }
+        Self { path: name.into(), log: None, zeros: vec![0; PIECE].into() }
     }
 
-    /// Allots more when little is left. Where that cannot be, the log grows as it would.
-    fn keep_ahead(&mut self) {
+    /// Sees to it that the file goes on for [`AHEAD`] beyond so many pages of log. Where that cannot be, the log grows as
+    /// it would. What is written goes behind whatever is there by then, so never over a frame.
+    fn keep_ahead(&mut self, pages: i64) {
         if self.log.is_none() {
-            self.log = File::options().write(true).open(&self.path).ok();
+            self.log = flushing(File::options().append(true)).open(&self.path).ok();
         }
-        let Some(log) = &self.log else { return };
-        let length = log.metadata().map_or(0, |log| log.len());
-        if length + ROOM / 2 > self.allotted && allot(log, self.allotted.max(length), ROOM) {
-            self.allotted = self.allotted.max(length) + ROOM;
+        let Some(log) = &mut self.log else { return };
+        let wanted = u64::try_from(pages).unwrap_or(0) * FRAME + AHEAD;
+        let length = log.metadata().map_or(wanted, |log| log.len());
+        for _ in 0..wanted.saturating_sub(length).div_ceil(PIECE as u64) {
+            if log.write_all(&self.zeros).is_err() {
+                break;
+            }
         }
     }
 }
 
-/// Beyond the file's end, which stays where it is.
-#[cfg(target_os = "linux")]
-fn allot(file: &File, from: u64, bytes: u64) -> bool {
-    rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, from, bytes).is_ok()
+/// A write comes back when it is on the disk, and flushes nothing else.
+#[cfg(unix)]
+fn flushing(options: &mut OpenOptions) -> &mut OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    options.custom_flags(rustix::fs::OFlags::DSYNC.bits().cast_signed())
 }
 
-#[cfg(not(target_os = "linux"))]
-fn allot(_: &File, _: u64, _: u64) -> bool {
-    false
+#[cfg(not(unix))]
+fn flushing(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
 }
 
 /// The log's length once the copy is made.
@@ -200,30 +220,34 @@ mod tests {
         let fill = |pages: i64| writer.execute("INSERT INTO filler VALUES (zeroblob(?1 * 4096))", [pages]).unwrap();
         fill(500);
         copy(&copier, 1_000).unwrap();
-        fill(1_000);
+        fill(2_500);
         copy(&copier, 1_000).unwrap();
         fill(1);
         let left = pages_after(&copier, "PRAGMA wal_checkpoint(PASSIVE)").unwrap();
         assert!(left < 20, "{left} pages: the log was not begun anew");
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
-    fn there_is_room_ahead_of_a_log_that_grows() {
-        use std::os::unix::fs::MetadataExt as _;
+    fn there_is_room_ahead_of_a_log_that_grows_and_it_is_read_as_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.db");
         let writer = schema::writer(&path, Durability::Process).unwrap().connection;
+        let copier = schema::checkpointer(&path).unwrap();
+        let pages = || pages_after(&copier, "PRAGMA wal_checkpoint(NOOP)").unwrap();
         writer.execute_batch("CREATE TABLE filler (x BLOB)").unwrap();
         let mut room = Room::of(&path);
         for _ in 0..3 {
-            room.keep_ahead();
+            room.keep_ahead(pages());
             writer.execute("INSERT INTO filler VALUES (zeroblob(6000000))", []).unwrap();
-            let log = std::fs::metadata(&room.path).unwrap();
-            assert!(log.len() < log.blocks() * 512, "{log:?}");
+            let used = u64::try_from(pages()).unwrap() * FRAME;
+            let length = std::fs::metadata(&room.path).unwrap().len();
+            assert!(length > used + AHEAD / 2 && length < used + 2 * AHEAD, "{used} of {length}");
         }
-        drop(writer);
-        let again = schema::writer(&path, Durability::Process).unwrap().connection;
+        // As a crash leaves it.
+        let after = folder.path().join("after.db");
+        std::fs::copy(&path, &after).unwrap();
+        std::fs::copy(&room.path, folder.path().join("after.db-wal")).unwrap();
+        let again = schema::writer(&after, Durability::Process).unwrap().connection;
         let rows: i64 = again.query_row("SELECT count(*) FROM filler", [], |row| row.get(0)).unwrap();
         assert_eq!(rows, 3);
     }

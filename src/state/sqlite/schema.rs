@@ -138,7 +138,7 @@ fn set_up(connection: &Connection, durability: Durability) -> rusqlite::Result<(
     connection.pragma_update(None, "cache_size", -2_048)?;
     // The log is written over from its beginning; to cut it short first would hold up every writer. It is seldom longer
     // than `checkpoint` lets it grow.
-    connection.pragma_update(None, "journal_size_limit", 256 << 20)?;
+    connection.pragma_update(None, "journal_size_limit", 512 << 20)?;
     // `rows` writes an attempt only with its generation, in one transaction; looking again would cost a search a row.
     connection.pragma_update(None, "foreign_keys", false)?;
     connection.pragma_update(None, "temp_store", "memory")
