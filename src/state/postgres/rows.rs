@@ -18,7 +18,8 @@ const IS_OPEN: &str = "SELECT 1 FROM generation WHERE id = ?1 AND ended_us IS NU
 
 /// The owner of a generation that was taken for dead knows better how it ended.
 const CLOSE: &str = "UPDATE generation SET ended_us = ?2, outcome = ?3, made_by = ?4, latency_us = ?5, image_count = ?6, \
-     images = ?7, answer = ?8, decision = COALESCE(?10, decision) WHERE id = ?1 AND (ended_us IS NULL OR (outcome = 'crashed' AND replica = ?9))";
+     images = ?7, answer = ?8, decision = COALESCE(?10, decision) \
+     WHERE id = ?1 AND (ended_us IS NULL OR (outcome = 'crashed' AND replica = ?9))";
 
 const ATTEMPT: &str = "INSERT INTO attempt (generation, seq, provider, model, held, charged, state, billed, basis, \
      outcome, detail, latency_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";

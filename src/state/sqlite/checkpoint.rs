@@ -31,7 +31,7 @@ const SLOW: Duration = Duration::from_millis(25);
 const BUSY: u64 = 50;
 /// How far ahead, in bytes.
 const AHEAD: u64 = 16 << 20;
-/// What is written at once: nobody else writes the file meanwhile.
+/// Bytes written at once: the file is locked while they are copied, some tens of microseconds.
 const PIECE: usize = 256 << 10;
 /// Bytes of a page in the log, with its header.
 const FRAME: u64 = 4_096 + 24;
@@ -85,7 +85,7 @@ impl Checkpointer {
         let connection = schema::checkpointer(path)?;
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
-        let room = Room::of(path);
+        let room = (durability == Durability::Process).then(|| Room::of(path));
         let thread = std::thread::Builder::new()
             .name("ledger-copier".into())
             .spawn(move || run(&connection, room, worth(durability), &theirs))
@@ -110,13 +110,14 @@ impl Drop for Checkpointer {
     }
 }
 
-fn run(connection: &Connection, mut room: Room, worth: u64, shared: &Shared) {
+fn run(connection: &Connection, mut room: Option<Room>, worth: u64, shared: &Shared) {
     give_way();
     let (mut copied, mut seen) = (0, 0);
     while shared.pause() {
         let commits = shared.commits.load(Ordering::Relaxed);
         let new = commits - std::mem::replace(&mut seen, commits);
         if new >= BUSY
+            && let Some(room) = &mut room
             && let Ok(pages) = pages_after(connection, "PRAGMA wal_checkpoint(NOOP)")
         {
             room.keep_ahead(pages);

@@ -21,7 +21,8 @@ const OPEN: &str = "INSERT INTO generation (id, created_us, key, task, model, pl
 const IS_OPEN: &str = "SELECT 1 FROM generation WHERE id = ?1 AND ended_us IS NULL";
 
 const CLOSE: &str = "UPDATE generation SET ended_us = ?2, outcome = ?3, made_by = ?4, latency_us = ?5, image_count = ?6, \
-     images = ?7, answer = ?8, decision = COALESCE(?10, decision), first_provider = NULL, first_held = NULL WHERE rowid = ?9 AND id = ?1 AND ended_us IS NULL";
+     images = ?7, answer = ?8, decision = COALESCE(?10, decision), first_provider = NULL, first_held = NULL \
+     WHERE rowid = ?9 AND id = ?1 AND ended_us IS NULL";
 
 const ROW: &str = "SELECT rowid FROM generation WHERE id = ?1";
 
