@@ -32,7 +32,7 @@ const BUSY: u64 = 50;
 /// How far ahead, in bytes.
 const AHEAD: u64 = 16 << 20;
 /// Bytes written at once: the file is locked while they are copied, some tens of microseconds.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 64 << 10;
 /// Bytes of a page in the log, with its header.
 const FRAME: u64 = 4_096 + 24;
 
