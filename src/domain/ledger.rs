@@ -240,7 +240,7 @@ pub struct Opening {
     /// What the budgets must have room for; not read back.
     pub earmarks: Vec<Earmark>,
     /// How the plan was decided, as one JSON object: what learning and replaying need later. `None` when the closing is
-    /// to say it.
+    /// to say it, or nothing was decided.
     pub decision: Option<String>,
 }
 

@@ -284,7 +284,7 @@ impl Engine {
             worth: None,
             denied: None,
         };
-        // Noted while the first call is away.
+        // Noted while the first call is away, so not before the turn in which it leaves.
         let noted = async {
             yield_now().await;
             (!durable).then(decision)

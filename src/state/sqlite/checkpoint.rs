@@ -2,8 +2,8 @@
 //!
 //! Why it exists: a copy ends with two flushes of the disk. Made by the writer, as `SQLite` does by itself, every request
 //! of that moment waits for them; made by a thread and connection of its own, only that thread does. The same thread writes
-//! room for the log before it grows. What it refuses to know: rows. The writer's own limit stays as a net, far
-//! above [`MOST_PAGES`].
+//! room for the log before it grows. What it refuses to know: rows. The writer's own limit stays as a net, far above
+//! [`MOST_PAGES`].
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -149,11 +149,16 @@ fn copy(connection: &Connection, most: i64) -> rusqlite::Result<()> {
         // What came meanwhile as well: the less is left, the shorter the writer is held.
         let begun = Instant::now();
         let pages = pages_after(connection, "PRAGMA wal_checkpoint(PASSIVE)")?;
-        if begun.elapsed() < SLOW || pages > 2 * most {
+        if may_hold(begun.elapsed(), pages, most) {
             pages_after(connection, "PRAGMA wal_checkpoint(RESTART)")?;
         }
     }
     Ok(())
+}
+
+/// Whether the writer may be held: a copy of little took so long, and there are so many pages of log.
+fn may_hold(took: Duration, pages: i64, most: i64) -> bool {
+    took < SLOW || pages > 2 * most
 }
 
 /// Zeros behind a log that grows, so that its writer finds pages that the file has and memory holds. Where it has to make
@@ -226,6 +231,14 @@ mod tests {
         fill(1);
         let left = pages_after(&copier, "PRAGMA wal_checkpoint(PASSIVE)").unwrap();
         assert!(left < 20, "{left} pages: the log was not begun anew");
+    }
+
+    #[test]
+    fn a_writer_is_held_while_the_disk_is_slow_only_for_a_log_of_twice_the_length() {
+        let fast = SLOW.checked_sub(Duration::from_millis(1)).unwrap();
+        assert!(may_hold(fast, 1_001, 1_000));
+        assert!(!may_hold(SLOW, 1_001, 1_000) && !may_hold(SLOW, 2_000, 1_000));
+        assert!(may_hold(SLOW, 2_001, 1_000));
     }
 
     #[test]
